@@ -1,0 +1,27 @@
+"""How a node fails. Each says what happens next; the message names the thing, the cause and the way out."""
+
+from __future__ import annotations
+
+
+class NodeFailure(Exception):
+    """Raised by agents and ports. Never raised bare: choose one of the three below."""
+
+
+class Retryable(NodeFailure):
+    """May succeed later. The node is attempted again, a bounded number of times."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Park(NodeFailure):
+    """Only a person can go on: becomes a human task."""
+
+    def __init__(self, message: str, *, details: object = None) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class Fatal(NodeFailure):
+    """Would fail again in the same way: the node has failed."""

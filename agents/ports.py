@@ -1,0 +1,157 @@
+"""What an agent needs from the world: a model, tools, memory. Protocols only; connectors implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to call a tool."""
+
+    id: str
+    name: str
+    """As in ToolSpec.name, e.g. `shopify.get_order`."""
+    arguments: Mapping[str, Any] | None
+    """None when the model's arguments were not a JSON object; `raw` has what it wrote."""
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """For role `tool`: which call this answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """One tool, as shown to a model."""
+
+    name: str
+    """`app.action`."""
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON Schema of an object."""
+    idempotent: bool = False
+    """Safe to call twice: reads, and writes that carry an idempotency key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    profile: str
+    """fast | balanced | powerful | a name from the settings."""
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    output_schema: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    max_tokens: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    provider: str
+    model: str
+    input_text_tokens: int
+    output_text_tokens: int
+    cached_text_tokens: int
+    cost_micro_usd: int
+    latency_ms: int
+    finish_reason: str = "stop"
+
+
+class ChatModel(Protocol):
+    """A model behind whatever chooses one. Raises Retryable or Fatal (agents.errors); never a provider's own error."""
+
+    async def complete(self, request: ChatRequest) -> ChatReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    success: bool
+    data: Any = None
+    error: str | None = None
+    latency_ms: int = 0
+
+
+class Tools(Protocol):
+    """The tools of one node, already narrowed to what its definition allows."""
+
+    def specs(self) -> Sequence[ToolSpec]: ...
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Validate, act, report. A tool's own failure is a result with success=False, so that the model can read it.
+
+        Raises Retryable when the tool cannot be reached and nothing was done; Park when it is unknown whether it acted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMessage:
+    role: Literal["customer", "agent"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    title: str
+    text: str
+    score: float
+    """Cosine similarity, -1..1."""
+
+
+class Memory(Protocol):
+    async def history(self, conversation_id: str, *, before: int, limit: int) -> Sequence[HistoryMessage]:
+        """The last `limit` messages with an ordinal smaller than `before`, oldest first.
+
+        Raises Retryable while the store has not caught up with the log.
+        """
+        ...
+
+    async def knowledge(self, query: str, *, top_k: int) -> Sequence[Passage]:
+        """The nearest knowledge passages, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt of one node, as an agent sees it: definition resolved, template scope ready, no trace of Kafka."""
+
+    conversation_id: str
+    run_id: str
+    node_id: str
+    execution_id: str
+    attempt: int
+    instruction: str
+    """The rendered prompt_template, task or goal."""
+    system_prompt: str | None
+    profile: str
+    customer_text: str
+    output_schema: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    max_tokens: int = 4096
+    max_iterations: int = 10
+    max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """What an agent hands back. `steps` is its chain of thought, action and observation, JSON-able."""
+
+    output: Any
+    steps: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+
+class Agent(Protocol):
+    """One way of thinking. Costs, tokens and tool uses are counted by the ports it is given, not by the agent."""
+
+    async def run(self, work: Work, *, model: ChatModel, tools: Tools) -> AgentResult:
+        """Raises Retryable, Park or Fatal; anything else is a defect."""
+        ...

@@ -1,0 +1,1 @@
+"""What crosses a process boundary: events, workflow definitions, Avro. Imports nothing of ours."""

@@ -1,0 +1,62 @@
+"""What every event shares: an id and a time that come from its cause, and marks that only the codec reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """The field holds personal data of an end customer. The codec is the one place that acts on this mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsJson:
+    """In Avro the field travels as a JSON text, because its shape belongs to the workflow's author, not to us."""
+
+
+PersonalText = Annotated[str, Personal()]
+Json = Annotated[Any, AsJson()]
+"""Any JSON value: null, boolean, number, text, list, or mapping with text keys."""
+JsonObject = Annotated[Mapping[str, Any], AsJson()]
+PersonalJson = Annotated[Any, AsJson(), Personal()]
+
+Millis = Annotated[int, Field(ge=0)]
+"""Milliseconds since 1970-01-01T00:00:00Z, or a duration in milliseconds."""
+MicroUsd = Annotated[int, Field(ge=0)]
+"""Millionths of a US dollar. Money is never a float."""
+Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+"""US dollars with six decimals, for the topics people read. In JSON a number whose shortest form is exact."""
+
+
+def usd(micro_usd: int) -> Decimal:
+    """Micro-dollars as dollars with six decimals."""
+    return Decimal(micro_usd).scaleb(-6)
+
+
+
+class Event(BaseModel):
+    """A fact on a topic. `id` is the same each time the same cause is handled, so a repeat is known by it.
+
+    The wire only grows: readers ignore fields they do not know, writers add optional fields alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    TYPE: ClassVar[str]
+    """CloudEvents type, e.g. `hil.node.completed`; also names the Avro record."""
+
+    id: str
+    time_ms: Millis
+    """When the cause happened, not when this was written."""
+    conversation_id: str
+
+    @property
+    def key(self) -> str:
+        """The record key, which decides the partition."""
+        return self.conversation_id

@@ -1,0 +1,30 @@
+"""Every event, and the topic it travels on."""
+
+from schemas.events.conversation import MessageReceived, NodeCompleted, Outcome, TimerFired
+from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
+from schemas.events.operations import DeadLetter, HumanTask, WorkflowPublished
+from schemas.events.task import NodeTask
+from schemas.events.usage import ActionUsed, ModelCalled
+from schemas.events.workflow import MessageSetAside, NodeFinished, NodeRequested, NodeStatus, RunFinished, RunStarted
+
+__all__ = [
+    "ActionUsed",
+    "CustomerResponse",
+    "DeadLetter",
+    "HumanTask",
+    "InboundMessage",
+    "MessageReceived",
+    "MessageSetAside",
+    "ModelCalled",
+    "NodeCompleted",
+    "NodeFinished",
+    "NodeRequested",
+    "NodeStatus",
+    "NodeTask",
+    "Outcome",
+    "RunFinished",
+    "RunStarted",
+    "TimerFired",
+    "TraceEntry",
+    "WorkflowPublished",
+]

@@ -1,0 +1,75 @@
+"""Everything that happens to a conversation: one topic, one partition, one order."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from schemas.base import Event, JsonObject, MicroUsd, Millis, Personal, PersonalJson, PersonalText
+
+
+class MessageReceived(Event):
+    """Intake admitted a message. `id` is uuid5 over conversation and message id; the workflow is pinned here, once."""
+
+    TYPE: ClassVar[str] = "hil.message.received"
+
+    message_id: str
+    text: PersonalText
+    workflow: str
+    version: str
+    digest: str
+    """sha256 of the definition, so that everyone who handles the run reads the same one."""
+    customer_id: PersonalText | None = None
+    customer_email: PersonalText | None = None
+    context: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    origin: str = ""
+    """topic-partition-offset of the record the customer wrote."""
+
+
+class Outcome(StrEnum):
+    """How one attempt of a node ended."""
+
+    OK = "ok"
+    RETRYABLE = "retryable"
+    """May succeed later: attempted again, a bounded number of times."""
+    PARK = "park"
+    """Only a person can go on: a human task."""
+    FATAL = "fatal"
+    """Would fail again: the node has failed."""
+
+
+class NodeCompleted(Event):
+    """A node worker finished one attempt. `id` is uuid5 over the execution and its attempt."""
+
+    TYPE: ClassVar[str] = "hil.node.completed"
+
+    run_id: str
+    node_id: str
+    execution_id: str
+    attempt: int
+    epoch: int
+    outcome: Outcome
+    output: PersonalJson = None
+    error: str | None = None
+    """In words, for people: what failed, why, what to do."""
+    cost_micro_usd: MicroUsd = 0
+    input_text_tokens: int = 0
+    output_text_tokens: int = 0
+    duration_ms: Millis = 0
+    models: list[str] = Field(default_factory=list)
+    tools: list[str] = Field(default_factory=list)
+    steps: PersonalJson = None
+    """The agent's chain of thought, action and observation, as far as it keeps one."""
+    retry_after_ms: Millis | None = None
+    """The provider's own wish, honoured when it is longer than our back-off."""
+
+
+class TimerFired(Event):
+    """A timer in the conversation's state came due. Time enters the reducer through this event alone."""
+
+    TYPE: ClassVar[str] = "hil.timer.fired"
+
+    timer_id: str
+    due_ms: Millis

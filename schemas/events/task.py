@@ -1,0 +1,39 @@
+"""What a node worker is asked to do."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from schemas.base import Event, JsonObject, Millis, Personal
+
+
+class NodeTask(Event):
+    """One attempt of one node. Keyed by execution id, so that attempts of one node meet the same worker and journal."""
+
+    TYPE: ClassVar[str] = "hil.node.task"
+
+    run_id: str
+    node_id: str
+    execution_id: str
+    """uuid5 over run and node: the same for all attempts."""
+    attempt: int
+    """From 1."""
+    epoch: int
+    agent: str
+    workflow: str
+    digest: str
+    ordinal: int
+    """Place of the message being answered in the conversation, from 1; history is what has a smaller one."""
+    input: Annotated[JsonObject, Personal()]
+    context: Annotated[JsonObject, Personal()]
+    outputs: Annotated[JsonObject, Personal()]
+    """Outputs of the finished nodes this node can see: those its text names, and its direct predecessors."""
+    finished: list[str] = Field(default_factory=list)
+    """Every node that has run so far, in order."""
+    deadline_ms: Millis | None = None
+
+    @property
+    def key(self) -> str:
+        return self.execution_id

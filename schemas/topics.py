@@ -1,0 +1,75 @@
+"""The topics: names, who keys them how, what they carry, and how they are created. The table of DESIGN 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from schemas import events
+
+DAY_MS = 86_400_000
+CUSTOMER_MESSAGES = "customer.messages"
+CUSTOMER_RESPONSES = "customer.responses"
+CONVERSATION_EVENTS = "conversation.events"
+WORKFLOW_EVENTS = "workflow.events"
+HUMAN_TASKS = "human.tasks"
+NODE_TASKS_SIMPLE = "node.tasks.simple"
+NODE_TASKS_REASONING = "node.tasks.reasoning"
+NODE_TASKS_CODE = "node.tasks.code"
+ROUTING_DECISIONS = "llm.routing-decisions"
+ACTION_USAGE = "tool.action-usage"
+WORKFLOW_DEFINITIONS = "workflow.definitions"
+DEAD_LETTERS = "dead-letters"
+CONVERSATION_STATE = "conversation-state"
+
+TASK_TOPICS = {
+    "simple": NODE_TASKS_SIMPLE,
+    "reasoning": NODE_TASKS_REASONING,
+    "supervisor": NODE_TASKS_REASONING,
+    "code": NODE_TASKS_CODE,
+}
+
+
+def journal_of(task_topic: str) -> str:
+    """The changelog of the node workers on `task_topic`."""
+    return task_topic.replace("node.tasks.", "node-journal.")
+
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""What a topic accepts. Larger than anything intake admits, so that an oversized message can be refused in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as `hil topics create` makes it."""
+
+    name: str
+    carries: tuple[type, ...]
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_ms: int = -1
+    encoding: Literal["json", "avro", "state"] = "avro"
+    single_partition: bool = False
+    config: dict[str, str] = field(default_factory=dict)
+
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(CUSTOMER_MESSAGES, (events.InboundMessage,), retention_ms=7 * DAY_MS, encoding="json"),
+        Topic(CONVERSATION_EVENTS, (events.MessageReceived, events.NodeCompleted, events.TimerFired), retention_ms=7 * 365 * DAY_MS),
+        Topic(
+            WORKFLOW_EVENTS,
+            (events.RunStarted, events.NodeRequested, events.NodeFinished, events.RunFinished, events.MessageSetAside),
+            retention_ms=7 * 365 * DAY_MS,
+        ),
+        Topic(CUSTOMER_RESPONSES, (events.CustomerResponse,), retention_ms=30 * DAY_MS, encoding="json"),
+        Topic(HUMAN_TASKS, (events.HumanTask,), retention_ms=30 * DAY_MS, encoding="json"),
+        *(Topic(name, (events.NodeTask,), retention_ms=7 * DAY_MS) for name in dict.fromkeys(TASK_TOPICS.values())),
+        Topic(ROUTING_DECISIONS, (events.ModelCalled,), retention_ms=90 * DAY_MS),
+        Topic(ACTION_USAGE, (events.ActionUsed,), retention_ms=90 * DAY_MS),
+        Topic(WORKFLOW_DEFINITIONS, (events.WorkflowPublished,), cleanup="compact", encoding="json", single_partition=True),
+        Topic(DEAD_LETTERS, (events.DeadLetter,), retention_ms=90 * DAY_MS, encoding="json"),
+        Topic(CONVERSATION_STATE, (), cleanup="compact", encoding="state"),
+        *(Topic(journal_of(name), (), cleanup="compact", encoding="state") for name in dict.fromkeys(TASK_TOPICS.values())),
+    )
+}

@@ -1,0 +1,1 @@
+"""The workflow dialect: what a definition says, and the template language its prompts are written in."""

@@ -1,0 +1,161 @@
+"""A workflow as its author writes it in YAML. Parsing fills in nothing that the author did not say, except defaults named here."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+END = "END"
+"""The edge target that hands a node's output to the customer."""
+
+MOVABLE = ("prompt_template", "task", "goal", "system_prompt", "condition", "join", "timeout_seconds", "retry", "approval", "on_error")
+"""Keys that authors write beside `config` or inside it; both mean the same."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Condition(Part):
+    """When an edge is taken or a node runs."""
+
+    type: Literal["always", "jmespath", "python_expr"] = "always"
+    expression: str = ""
+
+
+class Retry(Part):
+    """How often and how patiently a retryable failure is attempted again."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    initial_delay_seconds: Annotated[float, Field(ge=0)] = 1.0
+    backoff: Annotated[float, Field(ge=1)] = 2.0
+    max_delay_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class SubstituteOutput(Part):
+    """`on_error: {output: …}`: the node counts as executed with this output."""
+
+    output: Any = None
+
+
+class NodeConfig(Part):
+    model_profile: str | None = None
+    output_schema: dict[str, Any] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_iterations: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    tools: list[str] | None = None
+    allowed_tools: list[str] | None = None
+    context_sources: list[Literal["conversation_history", "knowledge_base"]] = Field(default_factory=list)
+
+    @property
+    def tool_specs(self) -> list[str]:
+        """The tools this node may call, as written: `app.action`, `app.*`, or comma lists of them."""
+        return [*(self.tools or ()), *(self.allowed_tools or ())]
+
+
+class Node(Part):
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    agent: str
+    description: str | None = None
+    config: NodeConfig = NodeConfig()
+    prompt_template: str | None = None
+    task: str | None = None
+    goal: str | None = None
+    system_prompt: str | None = None
+    condition: Condition | None = None
+    join: Literal["any", "all"] = "any"
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    retry: Retry = Retry()
+    approval: dict[str, Any] | None = None
+    on_error: Literal["fail", "continue"] | SubstituteOutput = "fail"
+
+    @model_validator(mode="before")
+    @classmethod
+    def lift(cls, value: Any) -> Any:
+        """Accept the keys of MOVABLE inside `config` too."""
+        if isinstance(value, dict) and isinstance(value.get("config"), dict):
+            config = dict(value["config"])
+            lifted = {key: config.pop(key) for key in MOVABLE if key in config and key not in value}
+            return {**value, **lifted, "config": config}
+        return value
+
+    @property
+    def instruction(self) -> str:
+        """The text that says what to do, whichever of the three keys the author used."""
+        return self.prompt_template or self.task or self.goal or ""
+
+
+class Edge(Part):
+    source: Annotated[str, Field(alias="from")]
+    target: Annotated[str, Field(alias="to")]
+    condition: Condition | None = None
+    on: Literal["success", "failure"] = "success"
+
+
+class Graph(Part):
+    nodes: list[Node]
+    edges: list[Edge] = Field(default_factory=list)
+
+
+class App(Part):
+    name: str
+    entity_id_source: str | None = None
+    actions: list[str] = Field(default_factory=list)
+
+
+class Composio(Part):
+    apps: list[App] = Field(default_factory=list)
+
+
+class ShortTerm(Part):
+    type: str = "postgres"
+    window_size: Annotated[int, Field(ge=0, le=1000)] = 50
+
+
+class LongTerm(Part):
+    type: str = "pgvector"
+    index: str | None = None
+    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class Memory(Part):
+    strategy: str = "hybrid"
+    short_term: ShortTerm = ShortTerm()
+    long_term: LongTerm = LongTerm()
+
+
+Dollars = Annotated[Decimal, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v), Field(ge=0)]
+
+
+class CostControls(Part):
+    max_cost_per_conversation: Dollars | None = None
+    daily_budget: Dollars | None = None
+    monthly_budget: Dollars | None = None
+    alert_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Monitoring(Part):
+    track_latency: bool = True
+    track_costs: bool = True
+    track_tool_usage: bool = True
+    alert_on_error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class WorkflowDefinition(Part):
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.\-]+)?(\+[0-9A-Za-z.\-]+)?$")]
+    description: str = ""
+    llm_profiles: dict[str, Any] = Field(default_factory=dict)
+    composio: Composio = Composio()
+    workflow: Graph
+    memory: Memory = Memory()
+    cost_controls: CostControls = CostControls()
+    monitoring: Monitoring = Monitoring()
+    failure_response: str | None = None
+    entities: dict[str, Any] = Field(default_factory=dict)
+    """Defaults for the fields that `entity_id_source` names."""
+    trigger: dict[str, Any] = Field(default_factory=dict)

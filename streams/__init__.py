@@ -1,0 +1,1 @@
+"""What moves events: the pure core, the Kafka runtime, and one processor a file."""

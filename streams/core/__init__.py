@@ -1,0 +1,1 @@
+"""Pure: graph, conditions, reducer. No clock, no random, no I/O."""
