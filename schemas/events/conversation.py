@@ -24,6 +24,8 @@ class MessageReceived(Event):
     customer_id: PersonalText | None = None
     customer_email: PersonalText | None = None
     context: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    input: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    """Input fields beyond those of a message, for runs that are started with data rather than words."""
     origin: str = ""
     """topic-partition-offset of the record the customer wrote."""
 

@@ -22,6 +22,7 @@ class NodeTask(Event):
     """From 1."""
     epoch: int
     agent: str
+    agent_type: str = "simple"
     workflow: str
     digest: str
     ordinal: int

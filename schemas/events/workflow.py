@@ -37,6 +37,7 @@ class RunStarted(Decided):
     customer_id: PersonalText | None = None
     customer_email: PersonalText | None = None
     context: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    input: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
     received_ms: Millis = 0
 
 

@@ -1,0 +1,98 @@
+"""A workflow definition compiled for deciding: edges by number, conditions ready to ask, each node's view known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.workflow.definition import END, Retry, SubstituteOutput, WorkflowDefinition
+from schemas.workflow.definition import Node as NodeDefinition
+from schemas.workflow.templates import Template, TemplateFault
+from streams.core.conditions import CompiledCondition, compile_condition
+
+DEFAULT_FAILURE_RESPONSE = "Sorry, something went wrong on our side and we could not answer your message. A colleague has been told."
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    index: int
+    source: str
+    target: str
+    on_failure: bool
+    condition: CompiledCondition
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    id: str
+    agent: str
+    agent_type: str
+    join_all: bool
+    condition: CompiledCondition | None
+    retry: Retry
+    on_error: str | SubstituteOutput
+    into: tuple[Edge, ...]
+    out: tuple[Edge, ...]
+    sees: frozenset[str]
+    """The nodes whose outputs travel with its task: direct predecessors, and those its text names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    name: str
+    version: str
+    digest: str
+    nodes: Mapping[str, Node]
+    """In the definition's order."""
+    starts: tuple[str, ...]
+    failure_response: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str], digest: str) -> Graph:
+    """Compile a valid definition. Raises what its conditions raise when they do not compile; the validator says it nicer."""
+    edges = [
+        Edge(index, edge.source, edge.target, edge.on == "failure", compile_condition(edge.condition))
+        for index, edge in enumerate(definition.workflow.edges)
+    ]
+    ids = frozenset(node.id for node in definition.workflow.nodes)
+    nodes = {
+        node.id: Node(
+            id=node.id,
+            agent=node.agent,
+            agent_type=agent_types[node.agent],
+            join_all=node.join == "all",
+            condition=compile_condition(node.condition) if node.condition is not None else None,
+            retry=node.retry,
+            on_error=node.on_error,
+            into=tuple(edge for edge in edges if edge.target == node.id),
+            out=tuple(edge for edge in edges if edge.source == node.id),
+            sees=_view(node, ids, frozenset(edge.source for edge in edges if edge.target == node.id)),
+        )
+        for node in definition.workflow.nodes
+    }
+    return Graph(
+        name=definition.name,
+        version=definition.version,
+        digest=digest,
+        nodes=nodes,
+        starts=tuple(node.id for node in nodes.values() if not node.into),
+        failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
+    )
+
+
+def _view(node: NodeDefinition, ids: frozenset[str], predecessors: frozenset[str]) -> frozenset[str]:
+    names: frozenset[str] = frozenset()
+    for text in (node.instruction, node.system_prompt or ""):
+        try:
+            names |= Template(text).names
+        except TemplateFault:
+            return ids  # the node will fail when it renders; until then it may see everything
+    return predecessors | (names & ids)
+
+
+def is_end(target: str) -> bool:
+    return target == END

@@ -1,0 +1,133 @@
+"""What is remembered of a conversation between two events. Immutable; written to the changelog as it stands here.
+
+Fields are encoded by position: add new ones at the end, with a default.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from schemas.events import MessageReceived
+
+SEEN_BYTES = 8
+SEEN_MESSAGES = 32
+"""How many of a conversation's latest messages are known by id, so that a repeat of one is answered once."""
+
+
+class Token(StrEnum):
+    """The one decision about an edge."""
+
+    TAKEN = "t"
+    SKIPPED = "s"
+    FAILED = "f"
+
+
+class Phase(StrEnum):
+    """Where a node of a run stands. A node that is not in the run yet waits for its in-edges."""
+
+    RUNNING = "r"
+    WAITING = "w"
+    """Between two attempts: a timer will ask again."""
+    EXECUTED = "e"
+    SKIPPED = "s"
+    FAILED = "f"
+
+
+OPEN = frozenset({Phase.RUNNING, Phase.WAITING})
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """The message a run answers, or one that waits for its turn."""
+
+    event_id: str
+    message_id: str
+    text: str
+    workflow: str
+    version: str
+    digest: str
+    received_ms: int
+    customer_id: str | None = None
+    customer_email: str | None = None
+    context: dict[str, Any] = {}  # noqa: RUF012  msgspec copies mutable defaults
+    input: dict[str, Any] = {}  # noqa: RUF012
+
+    @classmethod
+    def of(cls, event: MessageReceived) -> Message:
+        return cls(
+            event.id,
+            event.message_id,
+            event.text,
+            event.workflow,
+            event.version,
+            event.digest,
+            event.time_ms,
+            event.customer_id,
+            event.customer_email,
+            dict(event.context),
+            dict(event.input),
+        )
+
+
+class NodeState(msgspec.Struct, frozen=True, array_like=True):
+    phase: Phase
+    attempt: int = 0
+    output: Any = None
+    error: str | None = None
+    handled: bool = False
+    """A failure that an `on: failure` edge took up."""
+    parked: bool = False
+    cost_micro_usd: int = 0
+    duration_ms: int = 0
+    models: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True):
+    """One message on its way through one version of one workflow."""
+
+    run_id: str
+    message: Message
+    ordinal: int
+    started_ms: int
+    nodes: dict[str, NodeState]
+    tokens: dict[int, Token]
+    """Edge number → its decision. A decided edge never changes again."""
+    order: tuple[str, ...] = ()
+    """Executed nodes in the order they ended."""
+
+
+class Timer(msgspec.Struct, frozen=True, array_like=True):
+    """Something to be reminded of. The owner of the partition fires it as an event when it is due."""
+
+    timer_id: str
+    due_ms: int
+    node_id: str
+
+
+class Conversation(msgspec.Struct, frozen=True, array_like=True):
+    epoch: int = 0
+    """Raised when a human takes over; completions of an older epoch are not acted upon."""
+    ordinal: int = 0
+    """How many messages and answers the conversation has."""
+    seen: bytes = b""
+    """Ids of the latest messages, SEEN_BYTES each, oldest first."""
+    queue: tuple[Message, ...] = ()
+    run: Run | None = None
+    timers: tuple[Timer, ...] = ()
+
+
+class ConversationCodec:
+    """Conversation ⇄ changelog value."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Conversation)
+
+    def encode(self, state: Conversation) -> bytes:
+        return self._encoder.encode(state)
+
+    def decode(self, data: bytes) -> Conversation:
+        return self._decoder.decode(data)
