@@ -1,0 +1,57 @@
+# make run    the whole thing on this machine: Kafka, Postgres, agents; sends the bundled messages and shows the answers
+# make test   every test, against a real Kafka and a real Postgres
+# make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
+.DEFAULT_GOAL := help
+.PHONY: help run up test check style types imports schemas workflows compose lock clean
+SHELL := /bin/bash
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(READY): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it, or name it with make PYTHON=/path/to/python"; exit 1; }
+	@[ -d .venv ] || { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "installing the pinned packages (about 350 MB, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+run: $(READY)
+	@$(BIN)/hil demo
+
+up: $(READY)
+	@$(BIN)/hil up
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist worksteal --cov --cov-report=term --no-cov-on-fail $(ARGS)
+
+check: style types imports schemas workflows test
+
+style: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@$(BIN)/lint-imports
+
+schemas: $(READY)
+	@$(BIN)/hil schemas check
+
+workflows: $(READY)
+	@$(BIN)/hil workflows validate workflows/*.yaml
+
+# The lock is made by uv, which is fetched for this alone; it carries hashes and no address of an index.
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+
+clean:
+	rm -rf .venv .hil
