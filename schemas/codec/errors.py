@@ -1,0 +1,43 @@
+"""How encoding and decoding fail. The reason names the fault and the way out, and never quotes what a customer wrote."""
+
+from __future__ import annotations
+
+
+class Undecodable(ValueError):  # noqa: N818 - named for what becomes of the record, as Retryable and Fatal are
+    """The bytes are not a message we know. They would not become one by trying again: the record goes to dead-letters."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        """One of CODES, for filters."""
+        self.reason = reason
+        """For people: what is wrong, and what to do."""
+
+    def __repr__(self) -> str:
+        return f"Undecodable({self.code!r}, {self.reason!r})"
+
+
+class Unencodable(ValueError):  # noqa: N818 - named for what becomes of the event, as Retryable and Fatal are
+    """The event holds something its schema has no room for. A defect of whoever built it."""
+
+
+CODES: dict[str, str] = {
+    "empty": "The value is null or has no bytes.",
+    "too_large": "The value is larger than intake accepts.",
+    "invalid_utf8": "The value is not UTF-8 text.",
+    "invalid_json": "The value is not one JSON value.",
+    "duplicate_key": "A JSON object has the same key twice.",
+    "too_deep": "Lists and objects are nested too deeply.",
+    "number_out_of_range": "A number is not finite, or does not fit 64 bits.",
+    "lone_surrogate": "An escape sequence is half of a surrogate pair.",
+    "wrong_type": "A field has a value of another type.",
+    "missing_field": "A required field is not there.",
+    "invalid_value": "A field's value is outside its limits.",
+    "unknown_event_type": "Nobody here reads events of this type.",
+    "unknown_fingerprint": "The Avro schema the value was written with is not known.",
+    "no_schema_registry": "The value has a schema registry's frame, and none is configured.",
+    "truncated": "The Avro value ends too early.",
+    "trailing_bytes": "Something follows the end of the Avro value.",
+    "invalid_avro": "The bytes do not fit the Avro schema they name.",
+}
+"""Every code an Undecodable may carry, and what it means."""

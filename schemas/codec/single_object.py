@@ -1,0 +1,151 @@
+"""Avro single-object encoding: marker, fingerprint of the writer's schema, body.
+
+A record is read with the schema it was written with; what that version did not have yet comes from the model's defaults.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from io import BytesIO
+from typing import Any, get_args
+
+import fastavro
+import msgspec
+from pydantic import BaseModel
+
+from schemas.codec.avro_schema import marks
+from schemas.codec.errors import Undecodable
+from schemas.codec.registry import Model, Version, by_fingerprint, current
+
+MARKER = b"\xc3\x01"
+HEAD = len(MARKER) + 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must be changed between a model's attributes and an Avro record; everything else travels as it is."""
+
+    json_fields: tuple[str, ...]
+    nested: tuple[tuple[str, Plan], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    head: bytes
+    schema: dict[str, Any]
+    plan: Plan
+
+
+def write(event: BaseModel, model: Model) -> bytes:
+    """`event` under today's schema. Raises whatever its content makes fastavro or msgspec raise."""
+    writer = _writer(model)
+    body = BytesIO()
+    body.write(writer.head)
+    fastavro.schemaless_writer(body, writer.schema, _record(event, writer.plan), disable_tuple_notation=True)
+    return body.getvalue()
+
+
+def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[str, Any]]:
+    """(model, its fields) of a single object. `parse_json` reads the fields that travel as JSON text. Raises Undecodable."""
+    if len(value) < HEAD:
+        raise Undecodable(
+            "truncated", f"the Avro value has {len(value)} bytes; marker and fingerprint alone have {HEAD}. Send it whole."
+        )
+    version = by_fingerprint(value[len(MARKER) : HEAD])
+    if version is None:
+        raise Undecodable(
+            "unknown_fingerprint",
+            f"no schema here has the fingerprint {value[len(MARKER) : HEAD].hex()}. Write with a schema of `hil schemas export`, "
+            "or upgrade this installation if the writer is newer.",
+        )
+    record = _body(value, version)
+    _parse_json_fields(record, _plan(version.model), parse_json)
+    return version.model, record
+
+
+def from_json(text: str) -> Any:
+    """A JSON text of our own writing."""
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise Undecodable("too_deep", "a JSON field is nested too deeply. Its writer must send a flatter value.") from None
+    except ValueError as error:
+        raise Undecodable("invalid_json", f"a field that travels as JSON text is not JSON: {error}.") from None
+
+
+def _body(value: bytes, version: Version) -> dict[str, Any]:
+    body = BytesIO(value)
+    body.seek(HEAD)
+    name = version.model.TYPE
+    try:
+        record = fastavro.schemaless_reader(body, version.parsed, None)
+    except EOFError:
+        raise Undecodable("truncated", f"the Avro value of {name} ends too early. Send it whole.") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError, struct.error) as error:
+        raise Undecodable(
+            "invalid_avro", f"the bytes do not fit the schema of {name} ({type(error).__name__}). Write them anew."
+        ) from None
+    if body.tell() != len(value):
+        raise Undecodable("trailing_bytes", f"something follows the end of {name}. Send one value in a record, and nothing else.")
+    assert isinstance(record, dict), f"the schema of {name} is a record"
+    return record
+
+
+def _record(event: BaseModel, plan: Plan) -> Mapping[str, Any]:
+    if not plan.json_fields and not plan.nested:
+        return event.__dict__
+    record = dict(event.__dict__)
+    for name in plan.json_fields:
+        record[name] = _ENCODER.encode(record[name]).decode()
+    for name, inner in plan.nested:
+        record[name] = _each(record[name], partial(_record, plan=inner))
+    return record
+
+
+def _parse_json_fields(record: dict[str, Any], plan: Plan, parse_json: Callable[[str], Any]) -> None:
+    for name in plan.json_fields:
+        if name in record:
+            record[name] = parse_json(record[name])
+    for name, inner in plan.nested:
+        if name in record:
+            _each(record[name], partial(_parse_json_fields, plan=inner, parse_json=parse_json))
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, list):
+        return [change(item) for item in value]
+    return None if value is None else change(value)
+
+
+@cache
+def _writer(model: Model) -> Writer:
+    version = current(model)
+    return Writer(MARKER + version.fingerprint, version.parsed, _plan(model))
+
+
+@cache
+def _plan(model: type[BaseModel]) -> Plan:
+    json_fields = tuple(name for name, field in model.model_fields.items() if marks(field)[0])
+    inner = ((name, _model_in(field.annotation)) for name, field in model.model_fields.items() if name not in json_fields)
+    return Plan(json_fields, tuple((name, _plan(nested)) for name, nested in inner if nested is not None))
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in `Model`, `list[Model]` or `Model | None`."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+_DECODER = msgspec.json.Decoder()
