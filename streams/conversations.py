@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.base import Event
-from schemas.codec import decode
 from schemas.events import MessageReceived, NodeCompleted, TimerFired
 from schemas.ids import derive
 from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer
 from streams.definitions import Definitions
-from streams.outgoing import outgoing
 from streams.runtime import PartitionView, Record, Step
 from streams.timers import DueTimers
+from streams.wire import incoming, outgoing
 
 
 class Conversations:
@@ -23,7 +21,9 @@ class Conversations:
         self._timers: dict[int, DueTimers[tuple[str, Timer]]] = {}
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
-        event = decode_conversation_event(record)
+        event = incoming(record, MessageReceived, NodeCompleted, TimerFired)
+        if isinstance(event, MessageReceived):
+            await self._definitions.arrival(event.digest)
         before = step.get(event.conversation_id)
         decision = decide(before, event, self._definitions.graphs)
         for output in decision.outputs:
@@ -62,7 +62,3 @@ class Conversations:
             if timer not in known:
                 self._timers[partition].add(timer.due_ms, (conversation_id, timer))
 
-
-def decode_conversation_event(record: Record) -> Event:
-    """The event of a record of `conversation.events`. Raises Undecodable."""
-    return decode(record.value, record.headers, expected=(MessageReceived, NodeCompleted, TimerFired))

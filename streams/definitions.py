@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -34,6 +36,7 @@ class Definitions:
         self.graphs: dict[str, Graph] = {}
         self._by_digest: dict[str, Workflow] = {}
         self._newest: dict[tuple[str, str], Workflow] = {}
+        self._changed = asyncio.Event()
 
     def add(self, published: WorkflowPublished) -> None:
         """Take in a version. Raises ValueError (pydantic's or ours) when it does not compile."""
@@ -43,6 +46,17 @@ class Definitions:
         self._by_digest[published.digest] = workflow
         self.graphs[published.digest] = graph
         self._newest[(published.name, published.version)] = workflow
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def arrival(self, digest: str, *, patience_seconds: float = 10) -> Workflow | None:
+        """The version with this digest, waiting for it to arrive: whoever stamped the digest had read it already."""
+        if digest not in self._by_digest:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_seconds):
+                    while digest not in self._by_digest:
+                        await self._changed.wait()
+        return self._by_digest.get(digest)
 
     def by_digest(self, digest: str) -> Workflow | None:
         return self._by_digest.get(digest)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from schemas.codec import decode_inbound
-from schemas.codec.errors import Undecodable
+from schemas.codec import Undecodable, decode_inbound
 from schemas.events import InboundMessage, MessageReceived
 from schemas.ids import derive
 from streams.definitions import Definitions, UnknownWorkflow, Workflow
-from streams.outgoing import outgoing
 from streams.runtime import Record, Step
+from streams.wire import outgoing
 
 
 class Intake:

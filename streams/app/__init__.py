@@ -1,0 +1,22 @@
+"""The one place where parts are put together, and the entry point of the `hil` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run one command. Settings come from the environment; a fault in them ends with 2 and says which."""
+    from connectors.cli.main import build
+    from connectors.settings import Settings, SettingsError
+    from streams.app.groups import groups
+    from streams.app.system import Application
+
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    application = Application(settings)
+    build(application, groups(application))()

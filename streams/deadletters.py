@@ -1,0 +1,48 @@
+"""What becomes of a record nobody can handle: kept with its origin, its reason in words, and as much of it as fits."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from schemas.events import DeadLetter
+from schemas.ids import derive
+from streams.runtime import Outgoing, Record
+from streams.wire import outgoing
+
+KEPT_BYTES = 262_144
+
+
+def dead_letter(record: Record, processor: str, code: str, reason: str, attempts: int) -> Outgoing:
+    """The record for `dead-letters`. Its id comes from the origin, so a repeat of it is known."""
+    value = record.value or b""
+    key = record.key.decode("utf-8", errors="replace") if record.key is not None else None
+    letter = DeadLetter(
+        id=derive(processor, record.topic, record.partition, record.offset),
+        time_ms=max(0, record.timestamp_ms),
+        conversation_id=_conversation(value) or "",
+        processor=processor,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        code=code,
+        reason=reason,
+        attempts=attempts,
+        headers={name: (raw or b"").decode("utf-8", errors="replace") for name, raw in record.headers},
+        record_key=key,
+        payload_base64=base64.b64encode(value[:KEPT_BYTES]).decode(),
+        payload_bytes=len(value),
+    )
+    return outgoing(letter)
+
+
+def _conversation(value: bytes) -> str | None:
+    """The conversation, if the value says one in spite of its fault."""
+    if len(value) > KEPT_BYTES:
+        return None
+    try:
+        body = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    name = body.get("conversation_id") if isinstance(body, dict) else None
+    return name if isinstance(name, str) and name.isprintable() else None

@@ -1,0 +1,229 @@
+"""Acts: lets an agent work on one task and publishes how it ended. What must not happen twice is in the journal first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from agents.errors import Fatal, Park, Retryable
+from agents.journal import Entry, JournaledModel, JournaledTools
+from agents.meter import Meter, MeteredModel, MeteredTools
+from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
+from agents.prompts import prepare
+from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.ids import derive
+from schemas.workflow.definition import Node
+from streams.definitions import Definitions, Workflow
+from streams.runtime import Outgoing, PartitionView, Record, Step
+from streams.wire import incoming, outgoing
+
+log = logging.getLogger(__name__)
+
+KEEP_FINISHED_MS = 3_600_000
+"""How long a finished execution answers a repeated task, measured by the records' own time."""
+
+
+class Execution(msgspec.Struct, frozen=True, array_like=True):
+    """What is remembered of one execution. Entries outlive an attempt, so the next one goes on where it failed."""
+
+    entries: dict[str, Entry] = {}  # noqa: RUF012  msgspec copies mutable defaults
+    finished_attempt: int = 0
+    finished_ms: int = 0
+    completion: tuple[bytes, tuple[tuple[str, bytes], ...]] | None = None
+    """The record that was published, value and headers."""
+
+
+class ExecutionCodec:
+    """Execution ⇄ changelog value."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Execution)
+
+    def encode(self, state: Execution) -> bytes:
+        return self._encoder.encode(state)
+
+    def decode(self, data: bytes) -> Execution:
+        return self._decoder.decode(data)
+
+
+class Workshop(Protocol):
+    """Where agents, models and tools come from."""
+
+    @property
+    def memory(self) -> Memory: ...
+
+    def agent(self, name: str) -> Agent: ...
+
+    def timeout_seconds(self, name: str) -> float: ...
+
+    def model(self) -> ChatModel: ...
+
+    def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
+        """The tools this node may use, for the entity this task is about. Raises Fatal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended, before it is an event."""
+
+    outcome: Outcome
+    output: Any = None
+    error: str | None = None
+    steps: list[Any] | None = None
+    retry_after_ms: int | None = None
+
+
+class Nodes:
+    def __init__(self, definitions: Definitions, workshop: Workshop, *, clock_ms: Callable[[], int]) -> None:
+        self._definitions = definitions
+        self._workshop = workshop
+        self._clock_ms = clock_ms
+        self._finished: dict[int, deque[tuple[int, str]]] = {}
+
+    async def handle(self, record: Record, step: Step[Execution]) -> None:
+        task = incoming(record, NodeTask)
+        execution = step.get(task.execution_id) or Execution()
+        if execution.completion is not None and execution.finished_attempt >= task.attempt:
+            step.publish(_record_of(task, *execution.completion))
+            return
+        journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
+        ending = await self._attempt(task, journal, meter)
+        now_ms = self._clock_ms()
+        for event in _spent(task, meter, now_ms):
+            step.publish(outgoing(event))
+        completion = outgoing(_completed(task, ending, meter, now_ms, now_ms - began_ms))
+        step.publish(completion)
+        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, keep=ending.outcome is Outcome.RETRYABLE))
+        self._forget(step, task.execution_id, now_ms)
+
+    def opened(self, partition: PartitionView[Execution]) -> None:
+        """The partition is ours: line up what it finished, so that it is forgotten in time."""
+        finished = [(execution.finished_ms, key) for key, execution in partition.items() if execution.finished_ms]
+        self._finished[partition.partition] = deque(sorted(finished))
+
+    def closed(self, partition: int) -> None:
+        self._finished.pop(partition, None)
+
+    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter) -> Ending:
+        try:
+            result = await self._work(task, journal, meter)
+        except Retryable as failure:
+            after = failure.retry_after_seconds
+            return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
+        except Park as failure:
+            return Ending(Outcome.PARK, output=failure.details, error=str(failure))
+        except Fatal as failure:
+            return Ending(Outcome.FATAL, error=str(failure))
+        except Exception as defect:  # noqa: BLE001  a defect in an agent fails its node with words, never the worker
+            log.exception("agent %s failed in node %s of run %s", task.agent, task.node_id, task.run_id)
+            return Ending(Outcome.FATAL, error=f"agent {task.agent} has a defect: {type(defect).__name__}: {defect}")
+        return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
+
+    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter) -> AgentResult:
+        workflow = await self._definitions.arrival(task.digest)
+        if workflow is None:
+            raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
+        node = next(node for node in workflow.definition.workflow.nodes if node.id == task.node_id)
+        seconds = node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
+        model = JournaledModel(MeteredModel(self._workshop.model(), meter), journal, meter)
+        try:
+            async with asyncio.timeout(seconds):
+                work = await prepare(task, node, workflow.definition, self._workshop.memory)
+                tools = JournaledTools(MeteredTools(self._workshop.tools(workflow, node, task), meter), journal, meter)
+                return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
+        except TimeoutError as error:
+            raise Retryable(f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile") from error
+
+    def _forget(self, step: Step[Execution], execution_id: str, now_ms: int) -> None:
+        """Remember this one; drop those that finished too long ago for a repeat of their task to come."""
+        finished = self._finished.setdefault(step.partition, deque())
+        finished.append((now_ms, execution_id))
+        while finished and finished[0][0] < now_ms - KEEP_FINISHED_MS:
+            _, key = finished.popleft()
+            old = step.get(key)
+            if old is not None and old.finished_ms < now_ms - KEEP_FINISHED_MS:
+                step.put(key, None)
+
+
+class StepJournal:
+    """agents.journal.Journal on the partition's state: intents and results are durable before the next thing happens."""
+
+    def __init__(self, step: Step[Execution], execution_id: str, execution: Execution) -> None:
+        self._step = step
+        self._execution_id = execution_id
+        self._entries = dict(execution.entries)
+
+    def lookup(self, name: str) -> Entry | None:
+        return self._entries.get(name)
+
+    def remember(self, name: str, entry: Entry) -> None:
+        """Keep an entry without waiting: it becomes durable with the next intent, result or completion."""
+        self._entries[name] = entry
+
+    async def write(self, name: str, entry: Entry) -> None:
+        """Make an entry durable now. Raises when this worker no longer owns the partition: then nothing may be done."""
+        self._entries[name] = entry
+        await self._step.journal(self._execution_id, Execution(dict(self._entries)))
+
+    def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
+        assert completion.value is not None
+        return Execution(self._entries if keep else {}, attempt, at_ms, (completion.value, completion.headers))
+
+
+def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:
+    return Outgoing("conversation.events", task.conversation_id.encode(), value, headers)
+
+
+def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:
+    totals = meter.totals()
+    return NodeCompleted(
+        id=derive(task.execution_id, task.attempt, "completed"),
+        time_ms=now_ms,
+        conversation_id=task.conversation_id,
+        run_id=task.run_id,
+        node_id=task.node_id,
+        execution_id=task.execution_id,
+        attempt=task.attempt,
+        epoch=task.epoch,
+        outcome=ending.outcome,
+        output=ending.output,
+        error=ending.error,
+        cost_micro_usd=totals.cost_micro_usd,
+        input_text_tokens=totals.input_text_tokens,
+        output_text_tokens=totals.output_text_tokens,
+        duration_ms=max(0, duration_ms),
+        models=list(totals.models),
+        tools=list(totals.tools),
+        steps=ending.steps,
+        retry_after_ms=ending.retry_after_ms,
+    )
+
+
+def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:
+    """One event per model call and tool call of this attempt, in their order."""
+    shared: dict[str, Any] = {
+        "time_ms": now_ms,
+        "conversation_id": task.conversation_id,
+        "run_id": task.run_id,
+        "node_id": task.node_id,
+        "execution_id": task.execution_id,
+        "attempt": task.attempt,
+        "workflow": task.workflow,
+    }
+    calls = [
+        ModelCalled(id=derive(task.execution_id, task.attempt, "model", number), agent=task.agent, **shared, **call.fields())
+        for number, call in enumerate(meter.model_calls, 1)
+    ]
+    uses = [
+        ActionUsed(id=derive(task.execution_id, task.attempt, "tool", number), **shared, **use.fields())
+        for number, use in enumerate(meter.tool_uses, 1)
+    ]
+    return [*calls, *uses]
