@@ -42,7 +42,7 @@ def encode(event: Event | InboundMessage, *, encoding: Encoding | None = None, s
     In free JSON, numbers that are not finite become null; half a surrogate pair becomes U+FFFD anywhere.
     Raises Unencodable when the event does not fit its schema (an integer beyond 64 bits, money beyond six decimals, …).
     """
-    chosen = encoding or _encoding(type(event))
+    chosen = encoding or encoding_of(type(event))
     try:
         return _write(event, chosen), cloud_event(event, chosen, source)
     except _REFUSALS as error:
@@ -137,7 +137,8 @@ def _utf8(value: bytes) -> str:
 
 
 @cache
-def _encoding(model: Model) -> Encoding:
+def encoding_of(model: Model) -> Encoding:
+    """What events of this model are written in by default: what their topic says."""
     chosen = next(topic.encoding for topic in TOPICS.values() if model in topic.carries)
     return "json" if chosen == "json" else "avro"
 
