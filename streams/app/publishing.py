@@ -1,0 +1,56 @@
+"""Publishing and listing workflows: validated here, known to every processor through `workflow.definitions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.registry import builtin_registry
+from connectors.cli.ports import CannotGoOn, PublishedWorkflow
+from connectors.settings import Settings
+from streams.app.checks import validate_file
+from streams.app.processors import clock_ms, followed_definitions
+from streams.definitions import Workflow, published
+from streams.runtime import Publisher
+from streams.wire import outgoing
+
+
+async def publish_files(settings: Settings, paths: Sequence[str]) -> list[PublishedWorkflow]:
+    """Publish each file whose content is not published yet. None is published when one has a fault."""
+    checked = [(path, *validate_file(path)) for path in paths]
+    faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
+    if faults:
+        raise CannotGoOn("nothing was published:\n" + "\n".join(faults))
+    agent_types = builtin_registry().agent_types()
+    bootstrap = settings.kafka_bootstrap
+    assert bootstrap is not None
+    async with followed_definitions(settings, lambda line: None) as definitions, Publisher(bootstrap) as publisher:
+        made = []
+        for path, definition, _ in checked:
+            assert definition is not None
+            event = published(definition, Path(path).read_text(encoding="utf-8"), agent_types, at_ms=clock_ms())
+            if definitions.by_digest(event.digest) is None:
+                await publisher.send([outgoing(event)])
+                definitions.add(event)
+            workflow = definitions.by_digest(event.digest)
+            assert workflow is not None
+            made.append(_row(workflow))
+        return made
+
+
+async def list_published(settings: Settings) -> list[PublishedWorkflow]:
+    """Every published version, by name and version."""
+    async with followed_definitions(settings, lambda line: None) as definitions:
+        return [_row(workflow) for workflow in definitions.list()]
+
+
+def _row(workflow: Workflow) -> PublishedWorkflow:
+    event = workflow.published
+    return PublishedWorkflow(
+        name=event.name,
+        version=event.version,
+        digest=event.digest,
+        nodes=len(workflow.definition.workflow.nodes),
+        published_ms=event.published_ms,
+        deprecated=event.deprecated,
+    )
