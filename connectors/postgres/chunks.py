@@ -1,0 +1,106 @@
+"""Documents in pieces a model can be shown. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+WORDS = 200
+"""What a chunk aims for; a paragraph is only cut when it is longer than this by itself."""
+_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+_FENCE = re.compile(r"^\s*(```|~~~)")
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
+_LONGEST_WORD = 1_000
+"""Characters; text without spaces is cut there, so that no chunk is unbounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    heading: str
+    """The headings above it, outermost first, joined by ` › `; empty before the first one."""
+    text: str
+
+
+def title_of(markdown: str, otherwise: str) -> str:
+    """The first heading, else `otherwise`."""
+    return next((heading for _, heading in _headings(markdown)), otherwise)
+
+
+def chunks(markdown: str, *, words: int = WORDS) -> list[Chunk]:
+    """The document's paragraphs, packed under their heading into chunks of about `words` words, in order."""
+    found: list[Chunk] = []
+    for heading, paragraphs in _sections(markdown):
+        packed: list[str] = []
+        size = 0
+        for piece in (piece for paragraph in paragraphs for piece in _pieces(paragraph, words)):
+            length = len(piece.split())
+            if packed and size + length > words:
+                found.append(Chunk(heading, "\n\n".join(packed)))
+                packed, size = [], 0
+            packed.append(piece)
+            size += length
+        if packed:
+            found.append(Chunk(heading, "\n\n".join(packed)))
+    return found
+
+
+def _sections(markdown: str) -> Iterator[tuple[str, list[str]]]:
+    """Heading path and paragraphs of each section that has any text."""
+    path: list[tuple[int, str]] = []
+    paragraphs: list[list[str]] = [[]]
+    fenced = False
+    for line in markdown.splitlines():
+        if _FENCE.match(line):
+            fenced = not fenced
+        heading = None if fenced else _HEADING.match(line)
+        if heading:
+            if section := _joined(paragraphs):
+                yield _shown(path), section
+            paragraphs = [[]]
+            level = len(heading[1])
+            path = [*((depth, name) for depth, name in path if depth < level), (level, heading[2])]
+        elif line.strip() or fenced:
+            paragraphs[-1].append(line.rstrip())
+        else:
+            paragraphs.append([])
+    if section := _joined(paragraphs):
+        yield _shown(path), section
+
+
+def _headings(markdown: str) -> Iterator[tuple[int, str]]:
+    fenced = False
+    for line in markdown.splitlines():
+        if _FENCE.match(line):
+            fenced = not fenced
+        elif not fenced and (heading := _HEADING.match(line)) and heading[2]:
+            yield len(heading[1]), heading[2]
+
+
+def _pieces(paragraph: str, words: int) -> Iterator[str]:
+    """The paragraph, or its sentences packed, or its words, whichever is the largest that fits."""
+    if len(paragraph.split()) <= words and len(paragraph) <= words * 20:
+        yield paragraph
+        return
+    packed: list[str] = []
+    for sentence in _SENTENCE_END.split(paragraph):
+        for word in sentence.split():
+            for start in range(0, len(word), _LONGEST_WORD):
+                packed.append(word[start : start + _LONGEST_WORD])
+                if len(packed) >= words or sum(map(len, packed)) >= words * 20:
+                    yield " ".join(packed)
+                    packed = []
+        # Cut between sentences once the piece is mostly full.
+        if len(packed) >= words * 2 // 3:
+            yield " ".join(packed)
+            packed = []
+    if packed:
+        yield " ".join(packed)
+
+
+def _joined(paragraphs: list[list[str]]) -> list[str]:
+    return [text for lines in paragraphs if (text := "\n".join(lines).strip())]
+
+
+def _shown(path: list[tuple[int, str]]) -> str:
+    return " › ".join(name for _, name in path if name)
