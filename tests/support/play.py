@@ -18,7 +18,11 @@ DIGEST = "d1"
 
 
 def graph(
-    nodes: Sequence[str | Mapping[str, Any]], edges: Sequence[tuple[Any, ...] | Mapping[str, Any]], *, digest: str = DIGEST, **more: Any
+    nodes: Sequence[str | Mapping[str, Any]],
+    edges: Sequence[tuple[Any, ...] | Mapping[str, Any]],
+    *,
+    digest: str = DIGEST,
+    **more: Any,
 ) -> Graph:
     """A graph from short hands: a node is its id or a mapping, an edge is (from, to), (from, to, jmespath) or a mapping."""
     definition = WorkflowDefinition.model_validate(
@@ -76,12 +80,16 @@ class Play:
             )
         )
 
-    def complete(self, node_id: str, output: Any = None, *, outcome: Outcome = Outcome.OK, error: str | None = None, **fields: Any) -> list[Event]:
+    def complete(
+        self, node_id: str, output: Any = None, *, outcome: Outcome = Outcome.OK, error: str | None = None, **fields: Any
+    ) -> list[Event]:
         """The worker's answer to the latest task of this node."""
         self.now_ms += 10
         return self.feed(self.completion(node_id, output, outcome=outcome, error=error, **fields))
 
-    def completion(self, node_id: str, output: Any = None, *, outcome: Outcome = Outcome.OK, error: str | None = None, **fields: Any) -> NodeCompleted:
+    def completion(
+        self, node_id: str, output: Any = None, *, outcome: Outcome = Outcome.OK, error: str | None = None, **fields: Any
+    ) -> NodeCompleted:
         task = self.task(node_id)
         return NodeCompleted(
             id=derive(task.execution_id, task.attempt, "completed"),
@@ -105,7 +113,11 @@ class Play:
         self.now_ms = timer.due_ms
         return self.feed(
             TimerFired(
-                id=derive(timer.timer_id, "fired"), time_ms=timer.due_ms, conversation_id="c1", timer_id=timer.timer_id, due_ms=timer.due_ms
+                id=derive(timer.timer_id, "fired"),
+                time_ms=timer.due_ms,
+                conversation_id="c1",
+                timer_id=timer.timer_id,
+                due_ms=timer.due_ms,
             )
         )
 

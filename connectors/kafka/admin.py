@@ -1,0 +1,200 @@
+"""Topics: made as `schemas.topics` says, and compared with it. Never deletes or changes one that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from schemas import topics as names
+from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
+
+LEADER_SECONDS = 60.0
+CHANGELOGS = {
+    names.CONVERSATION_STATE: names.CONVERSATION_EVENTS,
+    **{names.journal_of(tasks): tasks for tasks in names.TASK_TOPICS.values()},
+}
+"""Changelog → the topic whose partitions it follows, one to one."""
+COMPACT = {
+    # A changelog is read whole at a takeover, so its old values should go soon: small segments, cleaned early.
+    "segment.bytes": str(2 * MAX_MESSAGE_BYTES),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": "86400000",
+}
+
+
+class KafkaUnreachable(Exception):
+    """No broker answers. The message says where, why and what to do."""
+
+
+class TopicsError(Exception):
+    """The broker refused a topic, or a topic does not become usable. The message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic as the broker has it."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+async def create_topics(
+    bootstrap: str, *, partitions: int, replication: int | None = None, topics: Mapping[str, Topic] = TOPICS
+) -> list[str]:
+    """Create the topics that are missing and wait until every partition of all has a leader.
+
+    Returns the names of those created; topics that are there are left as they are (see `check_topics`).
+    `replication`: copies of each partition; None means as many as there are brokers, at most three.
+    """
+    async with connected(bootstrap) as admin:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        copies = replication or min(3, brokers)
+        there = set(await admin.list_topics())
+        missing = [topic for topic in topics.values() if topic.name not in there]
+        created = []
+        if missing:
+            answer = await admin.create_topics([_new(topic, partitions, copies) for topic in missing])
+            for name, code, words in answer.topic_errors:
+                error = for_code(code)
+                if error is TopicAlreadyExistsError:  # somebody else was quicker
+                    continue
+                if code:
+                    raise TopicsError(
+                        f"Topic {name} cannot be created: {words or error.description} ({brokers} brokers, {copies} copies)"
+                    )
+                created.append(name)
+        await _led(admin, list(topics))
+        return created
+
+
+async def check_topics(bootstrap: str, *, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
+    """What differs from `topics` on the broker, in words, each with its remedy. Empty: all is as it should be."""
+    async with connected(bootstrap) as admin:
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]}
+        there = [name for name in topics if name in found]
+        described = {}
+        if there:
+            for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in there]):
+                for code, words, _, name, entries in answer.resources:
+                    if code:
+                        raise TopicsError(f"The settings of topic {name} cannot be read: {words or for_code(code).description}")
+                    described[name] = Described(found[name], {entry[0]: entry[1] for entry in entries})
+        return mismatches(topics, described)
+
+
+def mismatches(topics: Mapping[str, Topic], described: Mapping[str, Described]) -> list[str]:
+    """Compare what should be with what is. Only what breaks a promise counts: retention is the operator's to choose."""
+    faults = [f"topic {name} is missing: type `hil topics create`" for name in topics if name not in described]
+    for name, is_now in described.items():
+        topic = topics[name]
+        policy = is_now.config.get("cleanup.policy", "")
+        if topic.cleanup not in policy.split(","):
+            faults.append(
+                f"topic {name} has cleanup.policy {policy or 'unset'}, needs {topic.cleanup}: "
+                f"kafka-configs --alter --topic {name} --add-config cleanup.policy={topic.cleanup}"
+            )
+        largest = int(is_now.config.get("max.message.bytes") or MAX_MESSAGE_BYTES)
+        if largest < MAX_MESSAGE_BYTES:
+            faults.append(
+                f"topic {name} takes messages of up to {largest} bytes, needs {MAX_MESSAGE_BYTES}: "
+                f"kafka-configs --alter --topic {name} --add-config max.message.bytes={MAX_MESSAGE_BYTES}"
+            )
+        if topic.single_partition and is_now.partitions != 1:
+            faults.append(
+                f"topic {name} has {is_now.partitions} partitions, needs exactly 1: delete it and type `hil topics create`"
+            )
+    for changelog, source in CHANGELOGS.items():
+        if changelog in described and source in described and described[changelog].partitions != described[source].partitions:
+            faults.append(
+                f"topic {changelog} has {described[changelog].partitions} partitions and {source}, which it follows, has "
+                f"{described[source].partitions}: the counts must be equal; with all processors stopped, add partitions to {changelog} "
+                f"(kafka-topics --alter), or delete and recreate it if it has more"
+            )
+    return faults
+
+
+async def answers(bootstrap: str) -> bool:
+    """Whether a broker takes requests at `bootstrap` now. Quiet: meant to be asked until it does."""
+    host, _, port = bootstrap.split(",")[0].rpartition(":")
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), 5)
+        writer.close()
+        await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    try:
+        async with connected(bootstrap, patience_seconds=5) as admin:
+            cluster = await admin.describe_cluster()
+            return bool(cluster["brokers"]) and cluster["controller_id"] >= 0
+    except (KafkaUnreachable, KafkaError):
+        return False
+
+
+@contextlib.asynccontextmanager
+async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIterator[Any]:
+    """An admin client of `bootstrap`. Raises KafkaUnreachable, also when the broker goes away meanwhile."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(patience_seconds * 1000))
+    try:
+        with _quiet():
+            try:
+                await admin.start()
+                yield admin
+            except (KafkaError, TimeoutError, OSError) as error:
+                if isinstance(error, KafkaError) and not error.retriable:
+                    raise TopicsError(f"Kafka at {bootstrap} refused: {error}") from error
+                raise KafkaUnreachable(
+                    f"No Kafka answers at {bootstrap} ({error}): start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the embedded one."
+                ) from error
+    finally:
+        await admin.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The client logs each failed attempt; the error that is raised says it once and better."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _new(topic: Topic, partitions: int, copies: int) -> NewTopic:
+    config = {"cleanup.policy": topic.cleanup, "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    if topic.cleanup == "compact":
+        config |= COMPACT
+    else:
+        config["retention.ms"] = str(topic.retention_ms)
+    if copies >= 3:
+        config["min.insync.replicas"] = "2"
+    return NewTopic(topic.name, 1 if topic.single_partition else partitions, copies, topic_configs=config | topic.config)
+
+
+async def _led(admin: Any, wanted: list[str]) -> None:
+    """Ask until every partition of the topics has a leader."""
+    waiting = set(wanted)
+    try:
+        async with asyncio.timeout(LEADER_SECONDS):
+            while True:
+                for topic in await admin.describe_topics():
+                    if topic["partitions"] and not topic["error_code"]:
+                        led = all(part["leader"] >= 0 and part["error_code"] in (0, 9) for part in topic["partitions"])
+                        (waiting.discard if led else waiting.add)(topic["topic"]) if topic["topic"] in wanted else None
+                if not waiting:
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise TopicsError(
+            f"No leader within {LEADER_SECONDS:.0f} s for: {', '.join(sorted(waiting))}. Is every broker up?"
+        ) from None

@@ -1,0 +1,156 @@
+"""What the environment says, checked once. Nothing is read at import; nobody else reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_WORKFLOW = "customer_support_advanced"
+PARTITIONS = 12
+PARTITIONS_EMBEDDED = 4
+PROFILES = ("fast", "balanced", "powerful")
+
+
+class SettingsError(ValueError):
+    """The environment cannot be used. The message lists every fault with its remedy."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, one field a variable. An empty variable counts as not set."""
+
+    kafka_bootstrap: str | None = None
+    """HIL_KAFKA_BOOTSTRAP: `host:port,…` of a Kafka to use instead of the embedded one."""
+    database_url: str | None = field(default=None, repr=False)
+    """HIL_DATABASE_URL: `postgresql://…` of a database to use instead of the embedded one."""
+    data: Path = Path(".hil")
+    """HIL_DATA: where the embedded parts keep their data."""
+    kafka_port: int | None = None
+    """HIL_KAFKA_PORT: port of the embedded Kafka; a free one when not set."""
+    postgres_port: int | None = None
+    """HIL_POSTGRES_PORT: port of the embedded Postgres; a free one when not set."""
+    partitions: int | None = None
+    """HIL_PARTITIONS: partitions of each topic; see `topic_partitions` for the default."""
+    replication: int | None = None
+    """HIL_REPLICATION: copies of each partition; as many as there are brokers, at most three, when not set."""
+    default_workflow: str = DEFAULT_WORKFLOW
+    """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
+    llm_base_url: str | None = None
+    """HIL_LLM_BASE_URL: any OpenAI-compatible endpoint."""
+    llm_api_key: str | None = field(default=None, repr=False)
+    """HIL_LLM_API_KEY: the key for HIL_LLM_BASE_URL, if it wants one."""
+    openai_api_key: str | None = field(default=None, repr=False)
+    """OPENAI_API_KEY: use OpenAI itself."""
+    composio_base_url: str | None = None
+    """HIL_COMPOSIO_BASE_URL: an endpoint that speaks Composio's v3.1 wire."""
+    composio_api_key: str | None = field(default=None, repr=False)
+    """COMPOSIO_API_KEY: use Composio itself, or the key for HIL_COMPOSIO_BASE_URL."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """HIL_MODEL_FAST, HIL_MODEL_BALANCED, HIL_MODEL_POWERFUL: profile → model, only those that are set."""
+
+    @property
+    def topic_partitions(self) -> int:
+        """Partitions to create topics with: few on the embedded broker, because each costs it files and memory."""
+        return self.partitions or (PARTITIONS if self.kafka_bootstrap else PARTITIONS_EMBEDDED)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check all variables. Raises SettingsError with every fault at once."""
+        reader = _Reader(environ)
+        settings = cls(
+            kafka_bootstrap=reader.bootstrap("HIL_KAFKA_BOOTSTRAP"),
+            database_url=reader.url("HIL_DATABASE_URL", ("postgresql", "postgres"), "postgresql://user:password@host:5432/name"),
+            data=Path(reader.text("HIL_DATA") or ".hil"),
+            kafka_port=reader.number("HIL_KAFKA_PORT", 1, 65535),
+            postgres_port=reader.number("HIL_POSTGRES_PORT", 1, 65535),
+            partitions=reader.number("HIL_PARTITIONS", 1, 10_000),
+            replication=reader.number("HIL_REPLICATION", 1, 32_767),
+            default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
+            llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
+            llm_api_key=reader.text("HIL_LLM_API_KEY"),
+            openai_api_key=reader.text("OPENAI_API_KEY"),
+            composio_base_url=reader.url("HIL_COMPOSIO_BASE_URL", ("http", "https"), "http://localhost:8700"),
+            composio_api_key=reader.text("COMPOSIO_API_KEY"),
+            models={name: model for name in PROFILES if (model := reader.text(f"HIL_MODEL_{name.upper()}"))},
+        )
+        if settings.kafka_port is not None and settings.kafka_port == settings.postgres_port:
+            reader.faults.append(f"HIL_KAFKA_PORT and HIL_POSTGRES_PORT are both {settings.kafka_port}: give each its own port")
+        if reader.faults:
+            raise SettingsError(reader.faults)
+        return settings
+
+
+VARIABLES = frozenset(
+    {
+        "HIL_KAFKA_BOOTSTRAP",
+        "HIL_DATABASE_URL",
+        "HIL_DATA",
+        "HIL_KAFKA_PORT",
+        "HIL_POSTGRES_PORT",
+        "HIL_PARTITIONS",
+        "HIL_REPLICATION",
+        "HIL_DEFAULT_WORKFLOW",
+        "HIL_LLM_BASE_URL",
+        "HIL_LLM_API_KEY",
+        "OPENAI_API_KEY",
+        "HIL_COMPOSIO_BASE_URL",
+        "COMPOSIO_API_KEY",
+        *(f"HIL_MODEL_{name.upper()}" for name in PROFILES),
+    }
+)
+"""Every variable `Settings.from_environment` reads."""
+
+
+class _Reader:
+    """Reads variables one by one and remembers what is wrong with each."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        return self.environ.get(name, "").strip() or None
+
+    def number(self, name: str, low: int, high: int) -> int | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
+            return None
+        return int(text)
+
+    def url(self, name: str, schemes: tuple[str, ...], example: str) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+            usable = usable and bool(parts.hostname or parts.query or "postgresql" in schemes)
+        except ValueError:
+            usable = False
+        if not usable:
+            # The value may hold a password, so it is not repeated.
+            self.faults.append(f"{name} is not a URL that starts with {schemes[0]}://: set it to, for example, {example}")
+            return None
+        return text
+
+    def bootstrap(self, name: str) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        for address in text.split(","):
+            host, colon, port = address.strip().rpartition(":")
+            if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= 65535 and "/" not in host):
+                self.faults.append(
+                    f"{name} holds {address.strip()!r}: write host:port, several with commas, as in localhost:9092"
+                )
+                return None
+        return ",".join(address.strip() for address in text.split(","))

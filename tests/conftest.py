@@ -1,0 +1,80 @@
+"""Fixtures for all tests: the run's broker and database, names of one's own, and the wall around the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode leaves sys.path alone; `tests.support` is imported by name
+
+from tests.support import run, wall
+
+RUN = pytest.StashKey[run.Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the run in the process that was started; workers inherit it through the environment."""
+    wall.raise_wall()
+    if not hasattr(config, "workerinput"):
+        config.stash[RUN] = run.Run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the broker and the database, whatever happened."""
+    if RUN in config.stash:
+        config.stash[RUN].end()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> str:
+    """`host:port` of the run's Kafka: the one HIL_TEST_KAFKA names, else an embedded one shared by all workers.
+
+    No topic is created by itself; use `unique` for names.
+    """
+    return os.environ.get("HIL_TEST_KAFKA") or run.address("kafka")
+
+
+@pytest.fixture(scope="session")
+def database_url() -> str:
+    """URL of the run's Postgres server: the one HIL_TEST_DATABASE_URL names, else an embedded one shared by all workers.
+
+    Tests write into a `database` of their own, not into the one this names.
+    """
+    return os.environ.get("HIL_TEST_DATABASE_URL") or run.address("postgres")
+
+
+@pytest.fixture
+def unique() -> str:
+    """A short name nobody else has: letters and digits, starts with a letter; good in topics, groups and SQL."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+async def database(database_url: str, unique: str) -> AsyncIterator[str]:
+    """URL of an empty database of the test's own, gone after the test."""
+    import asyncpg
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    await execute(f'CREATE DATABASE "{unique}"')
+    yield urlunsplit(urlsplit(database_url)._replace(path=f"/{unique}"))
+    await execute(f'DROP DATABASE "{unique}" WITH (FORCE)')
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside() -> Iterator[None]:
+    """A test that tries to leave the machine fails, even if the code under test survives the refusal."""
+    wall.refused.clear()
+    yield
+    assert not wall.refused, f"reached for {', '.join(wall.refused)}: tests reach nothing but loopback"
