@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class NodeFailure(Exception):
     """Raised by agents and ports. Never raised bare: choose one of the three below."""
+
+    provider: str = ""
+    model: str = ""
+    """Who failed, for the books, when it was a model call. Set by `at`."""
+
+    reached: bool = True
+    """False when the failure came before anything outside was asked."""
+
+    def at(self, provider: str, model: str) -> Self:
+        """Name the provider and model that failed."""
+        self.provider, self.model = provider, model
+        return self
 
 
 class Retryable(NodeFailure):

@@ -64,6 +64,9 @@ class ChatReply:
     cost_micro_usd: int
     latency_ms: int
     finish_reason: str = "stop"
+    """`stop`, `length` (cut at max_tokens), `tool_calls`, or `refusal` (the model or its filter declined; `text` says why)."""
+    replayed: bool = False
+    """Answered from the journal: paid for earlier."""
 
 
 class ChatModel(Protocol):
@@ -78,6 +81,12 @@ class ToolResult:
     data: Any = None
     error: str | None = None
     latency_ms: int = 0
+    entity_id: str = ""
+    """Whose connection was used."""
+    acted: bool = True
+    """False when the call was refused before it reached the tool."""
+    replayed: bool = False
+    """Answered from the journal: done earlier."""
 
 
 class Tools(Protocol):
@@ -139,6 +148,8 @@ class Work:
     max_tokens: int = 4096
     max_iterations: int = 10
     max_retries: int = 3
+    now_ms: int = 0
+    """The time of the cause: the clock a program of this node sees, so that a repeat sees the same one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,153 @@
+"""Makes an execution repeatable: what it asked a model or a tool, and got, is answered from the journal the second time.
+
+Before a tool that must not act twice acts, its intent is durable; after it, its result. An intent without a result is in doubt:
+only a person can say whether it acted. Steps are named by order, which is the same again because the agents are deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from agents.errors import Park, Retryable
+from agents.jsonable import digest, shown
+from agents.ports import ChatModel, ChatReply, ChatRequest, ToolCall, ToolResult, Tools, ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the journal has of a step. Both values are JSON-able mappings."""
+
+    intent: Mapping[str, Any] | None = None
+    value: Mapping[str, Any] | None = None
+
+
+class Journal(Protocol):
+    """One execution's journal. `intent` and `result` return when the entry is durable; either may raise Retryable."""
+
+    def lookup(self, step: str) -> Entry | None: ...
+
+    async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
+        """Open the step: it may be acting from now on. What the journal had of it before is dropped."""
+        ...
+
+    async def result(self, step: str, value: Mapping[str, Any]) -> None:
+        """Keep the result of a step. A second one replaces the first."""
+        ...
+
+
+class JournaledModel:
+    """A ChatModel whose answers are kept. Failures are not: they are tried again."""
+
+    def __init__(self, model: ChatModel, journal: Journal) -> None:
+        self._model, self._journal, self._calls = model, journal, 0
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self._calls += 1
+        step = f"model-{self._calls}"
+        entry = self._journal.lookup(step)
+        if entry is not None and entry.value is not None:
+            return _reply(entry.value)
+        reply = await self._model.complete(request)
+        await self._journal.result(step, _kept(reply))
+        return reply
+
+
+class JournaledTools:
+    """Tools that act once however often the execution is repeated."""
+
+    def __init__(self, tools: Tools, journal: Journal) -> None:
+        self._tools, self._journal, self._calls = tools, journal, 0
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return self._tools.specs()
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Raises Park when an earlier attempt may or may not have acted, or did something else at this step."""
+        self._calls += 1
+        step = f"tool-{self._calls}"
+        reads = any(spec.name == call.name and spec.idempotent for spec in self._tools.specs())
+        asked = {"tool": call.name, "arguments": dict(call.arguments or {})}
+        entry = self._journal.lookup(step) or Entry()
+        undone = entry.value is not None and "undone" in entry.value
+        if entry.value is not None and not undone:
+            if entry.value["asked"] == _mark(asked):
+                return ToolResult(**{**entry.value["result"], "replayed": True})
+            if entry.intent is not None or not reads:
+                raise _park(
+                    f"{call.name} is asked for where an earlier attempt called something else; nobody knows whether both are "
+                    "wanted. Look at what was done, then answer the customer or run the node again.",
+                    details={"now": asked, "earlier": entry.intent or entry.value},
+                )
+        elif entry.intent is not None and not undone and not (reads and entry.intent.get("tool") == call.name):
+            raise _park(
+                f"it is unknown whether {entry.intent.get('tool')} acted: an earlier attempt ended between calling it and "
+                f"noting its result. It was called with {shown(entry.intent.get('arguments'), 500)}. "
+                "Check there, then answer the customer or run the node again.",
+                details={"in_doubt": dict(entry.intent)},
+            )
+        return await self._act(step, call, asked, reads)
+
+    async def _act(self, step: str, call: ToolCall, asked: Mapping[str, Any], reads: bool) -> ToolResult:
+        if not reads:
+            await self._journal.intent(step, asked)
+        try:
+            result = await self._tools.call(call)
+        except Retryable as failure:  # the port's promise: nothing was done, so a repeat may act
+            if not reads:
+                await self._journal.result(step, {"undone": str(failure)})
+            raise
+        await self._journal.result(step, {"asked": _mark(asked), "result": asdict(result)})
+        return result
+
+
+def _park(message: str, *, details: object) -> Park:
+    park = Park(message, details=details)
+    park.reached = False
+    return park
+
+
+def _mark(asked: Mapping[str, Any]) -> str:
+    return f"{asked['tool']} {digest(asked['arguments'])}"
+
+
+def _kept(reply: ChatReply) -> dict[str, Any]:
+    """The reply without its defaults, to keep the journal small."""
+    kept: dict[str, Any] = {
+        "text": reply.text,
+        "provider": reply.provider,
+        "model": reply.model,
+        "tokens": [reply.input_text_tokens, reply.output_text_tokens, reply.cached_text_tokens],
+        "cost": reply.cost_micro_usd,
+        "ms": reply.latency_ms,
+        "finish": reply.finish_reason,
+    }
+    if reply.tool_calls:
+        kept["calls"] = [
+            [
+                call.id,
+                call.name,
+                None if call.arguments is None else dict(call.arguments),
+                call.raw if call.arguments is None else "",
+            ]
+            for call in reply.tool_calls
+        ]
+    return kept
+
+
+def _reply(kept: Mapping[str, Any]) -> ChatReply:
+    tokens = kept["tokens"]
+    return ChatReply(
+        text=kept["text"],
+        tool_calls=tuple(ToolCall(*call) for call in kept.get("calls", ())),
+        provider=kept["provider"],
+        model=kept["model"],
+        input_text_tokens=tokens[0],
+        output_text_tokens=tokens[1],
+        cached_text_tokens=tokens[2],
+        cost_micro_usd=kept["cost"],
+        latency_ms=kept["ms"],
+        finish_reason=kept["finish"],
+        replayed=True,
+    )

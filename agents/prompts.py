@@ -1,0 +1,120 @@
+"""From a task and its definition to the work of an agent: history and knowledge fetched when asked for, templates rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from agents.errors import Fatal
+from agents.ports import HistoryMessage, Memory, Passage, Work
+from schemas.events import NodeTask
+from schemas.workflow.definition import Node, WorkflowDefinition
+from schemas.workflow.scope import template_scope
+from schemas.workflow.templates import Template, TemplateFault
+
+PROFILES = ("fast", "balanced", "powerful")
+DEFAULT_PROFILE = "balanced"
+HISTORY, KNOWLEDGE = "conversation_history", "knowledge_base"
+MAX_QUERY = 2000
+"""Characters of a customer's message that are searched for."""
+
+
+async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, memory: Memory) -> Work:
+    """The work of one attempt. Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready."""
+    try:
+        instruction, system = _compiled(node.instruction), _compiled(node.system_prompt or "")
+    except TemplateFault as fault:
+        raise Fatal(f"node {node.id}: {fault}. Mend the template in the definition.") from fault
+    names = instruction.names | system.names
+    sources = set(node.config.context_sources)
+    said = _customer_text(task.input)
+    history: Sequence[HistoryMessage] = ()
+    knowledge: Sequence[Passage] = ()
+    if HISTORY in names or HISTORY in sources:
+        limit = definition.memory.short_term.window_size
+        history = await memory.history(task.conversation_id, before=task.ordinal, limit=limit) if limit else ()
+    if (KNOWLEDGE in names or KNOWLEDGE in sources) and said.strip():
+        knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=definition.memory.long_term.top_k)
+    scope = _scope(task, node, definition, history, knowledge)
+    try:
+        asked = instruction.render(scope, node=node.id)
+        told = system.render(scope, node=node.id) if node.system_prompt else None
+    except TemplateFault as fault:
+        raise Fatal(f"{fault}. Mend the template, or give the field in the message's context.") from fault
+    if HISTORY in sources - names:
+        asked += _section(HISTORY, "The conversation so far, oldest first", (f"{each.role}: {each.text}" for each in history))
+    if KNOWLEDGE in sources - names:
+        asked += _section(
+            KNOWLEDGE, "What the company's knowledge base says", (f"{each.title}: {each.text}" for each in knowledge)
+        )
+    config = node.config
+    return Work(
+        conversation_id=task.conversation_id,
+        run_id=task.run_id,
+        node_id=node.id,
+        execution_id=task.execution_id,
+        attempt=task.attempt,
+        instruction=asked,
+        system_prompt=told,
+        profile=profile_of(config.model_profile, definition.llm_profiles),
+        customer_text=said,
+        output_schema=config.output_schema,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens or 4096,
+        max_iterations=config.max_iterations or 10,
+        max_retries=3 if config.max_retries is None else config.max_retries,
+        now_ms=task.time_ms,
+    )
+
+
+def profile_of(label: str | None, profiles: Mapping[str, Any]) -> str:
+    """The profile behind a node's label: what the definition says it stands for, else the label itself; balanced without one.
+
+    A profile of the author's own making (a mapping) counts as the one it names under `profile`, else as the label when that is a
+    known profile, else as balanced.
+    """
+    if not label:
+        return DEFAULT_PROFILE
+    meant = profiles.get(label, label)
+    if isinstance(meant, Mapping):
+        named = meant.get("profile")
+        if isinstance(named, str) and named:
+            return named
+        return label if label in PROFILES else DEFAULT_PROFILE
+    return meant if isinstance(meant, str) and meant else label
+
+
+@lru_cache(maxsize=1024)
+def _compiled(source: str) -> Template:
+    """Compiled once per text. Pure: the same source always gives the same template."""
+    return Template(source)
+
+
+def _scope(
+    task: NodeTask, node: Node, definition: WorkflowDefinition, history: Sequence[HistoryMessage], knowledge: Sequence[Passage]
+) -> dict[str, Any]:
+    predecessors = list(dict.fromkeys(edge.source for edge in definition.workflow.edges if edge.target == node.id))
+    schemas = [each.config.output_schema or {} for each in definition.workflow.nodes if each.id in predecessors]
+    return template_scope(
+        task.input,
+        task.context,
+        [each.id for each in definition.workflow.nodes],
+        task.outputs,
+        predecessors,
+        [{"role": each.role, "text": each.text} for each in history],
+        [{"title": each.title, "text": each.text, "score": each.score} for each in knowledge],
+        declared=[name for schema in schemas for name in schema.get("properties") or ()],
+    )
+
+
+def _customer_text(given: Mapping[str, Any]) -> str:
+    for name in ("text", "message", "customer_message"):
+        if isinstance(given.get(name), str):
+            return str(given[name])
+    return ""
+
+
+def _section(tag: str, heading: str, lines: Iterable[str]) -> str:
+    body = "\n".join(lines).replace(f"</{tag}>", f"</ {tag}>") or "(nothing)"
+    return f"\n\n{heading}:\n<{tag}>\n{body}\n</{tag}>"
