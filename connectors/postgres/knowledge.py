@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import asyncpg
-
 from connectors.embeddings import Embedder
 from connectors.postgres.chunks import Chunk, chunks, title_of
 from connectors.postgres.errors import StorageError
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Connection, Pool
 from connectors.postgres.values import clean_text, json_text
-
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 MAX_DIMENSIONS = 2000
 """The longest vector that pgvector's HNSW index takes."""

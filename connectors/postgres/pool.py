@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from connectors.postgres.errors import StorageError
 
-Pool = asyncpg.Pool[asyncpg.Record]
+# asyncpg classes are generic for type checkers alone.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 CONNECT_SECONDS = 10.0
 
 

@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 import asyncpg
 
 from connectors.postgres.errors import OvertakenError
-from connectors.postgres.pool import Pool
+from connectors.postgres.pool import Connection, Pool
 from connectors.postgres.rows import said_by
 from connectors.postgres.table import Row
 from connectors.postgres.tables import TABLES
 from schemas.base import Event
 from schemas.events import NodeFinished, RunFinished
 
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 Partition = tuple[str, int]
 """Topic and partition number."""
 
