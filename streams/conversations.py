@@ -61,4 +61,3 @@ class Conversations:
         for timer in after.timers:
             if timer not in known:
                 self._timers[partition].add(timer.due_ms, (conversation_id, timer))
-

@@ -77,9 +77,9 @@ class Definitions:
         names = sorted({known for known, _ in self._newest})
         if name in names:
             versions = ", ".join(sorted((v for known, v in self._newest if known == name), key=semver_key))
-            return f"workflow {name!r} has no usable version {version!r}: published are {versions}" if version else (
-                f"every version of workflow {name!r} is deprecated ({versions}): publish one, or name a version as {name}@VERSION"
-            )
+            if version:
+                return f"workflow {name!r} has no version {version!r}: published are {versions}"
+            return f"every version of workflow {name!r} is deprecated ({versions}): publish one, or name it as {name}@VERSION"
         close = get_close_matches(name, names, n=3)
         known = f"did you mean {' or '.join(close)}?" if close else f"published are: {', '.join(names) or 'none'}"
         return f"no workflow {name!r} is published: {known} Publish it with `hil workflows publish FILE`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Out
 from schemas.ids import derive
 from schemas.workflow.definition import Node
 from streams.definitions import Definitions, Workflow
-from streams.runtime import Outgoing, PartitionView, Record, Step
+from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
 from streams.wire import incoming, outgoing
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ KEEP_FINISHED_MS = 3_600_000
 class Execution(msgspec.Struct, frozen=True, array_like=True):
     """What is remembered of one execution. Entries outlive an attempt, so the next one goes on where it failed."""
 
-    entries: dict[str, Entry] = {}  # noqa: RUF012  msgspec copies mutable defaults
+    entries: dict[str, Entry] = {}
     finished_attempt: int = 0
     finished_ms: int = 0
     completion: tuple[bytes, tuple[tuple[str, bytes], ...]] | None = None
@@ -96,6 +96,7 @@ class Nodes:
             return
         journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
         ending = await self._attempt(task, journal, meter)
+        await journal.settled()
         now_ms = self._clock_ms()
         for event in _spent(task, meter, now_ms):
             step.publish(outgoing(event))
@@ -122,7 +123,9 @@ class Nodes:
             return Ending(Outcome.PARK, output=failure.details, error=str(failure))
         except Fatal as failure:
             return Ending(Outcome.FATAL, error=str(failure))
-        except Exception as defect:  # noqa: BLE001  a defect in an agent fails its node with words, never the worker
+        except Fenced:
+            raise
+        except Exception as defect:
             log.exception("agent %s failed in node %s of run %s", task.agent, task.node_id, task.run_id)
             return Ending(Outcome.FATAL, error=f"agent {task.agent} has a defect: {type(defect).__name__}: {defect}")
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
@@ -133,14 +136,16 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         node = next(node for node in workflow.definition.workflow.nodes if node.id == task.node_id)
         seconds = node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        model = JournaledModel(MeteredModel(self._workshop.model(), meter), journal, meter)
+        model = MeteredModel(JournaledModel(self._workshop.model(), journal), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await prepare(task, node, workflow.definition, self._workshop.memory)
-                tools = JournaledTools(MeteredTools(self._workshop.tools(workflow, node, task), meter), journal, meter)
+                tools = MeteredTools(JournaledTools(self._workshop.tools(workflow, node, task), journal), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
-            raise Retryable(f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile") from error
+            raise Retryable(
+                f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile"
+            ) from error
 
     def _forget(self, step: Step[Execution], execution_id: str, now_ms: int) -> None:
         """Remember this one; drop those that finished too long ago for a repeat of their task to come."""
@@ -154,28 +159,52 @@ class Nodes:
 
 
 class StepJournal:
-    """agents.journal.Journal on the partition's state: intents and results are durable before the next thing happens."""
+    """agents.journal.Journal on the partition's state.
+
+    Intents, and results of what may not be repeated, are durable before the agent goes on. Other results become durable beside
+    its next step: an agent with a single model call never writes here, its completion says it all.
+    """
 
     def __init__(self, step: Step[Execution], execution_id: str, execution: Execution) -> None:
         self._step = step
         self._execution_id = execution_id
         self._entries = dict(execution.entries)
+        self._unsaved = False
+        self._saving: list[asyncio.Future[None]] = []
 
-    def lookup(self, name: str) -> Entry | None:
-        return self._entries.get(name)
+    def lookup(self, step: str) -> Entry | None:
+        if self._unsaved and step not in self._entries:
+            self._saving.append(asyncio.ensure_future(self._save()))
+        return self._entries.get(step)
 
-    def remember(self, name: str, entry: Entry) -> None:
-        """Keep an entry without waiting: it becomes durable with the next intent, result or completion."""
-        self._entries[name] = entry
+    async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
+        self._entries[step] = Entry(intent=detail)
+        await self._save_now()
 
-    async def write(self, name: str, entry: Entry) -> None:
-        """Make an entry durable now. Raises when this worker no longer owns the partition: then nothing may be done."""
-        self._entries[name] = entry
-        await self._step.journal(self._execution_id, Execution(dict(self._entries)))
+    async def result(self, step: str, value: Mapping[str, Any]) -> None:
+        entry = self._entries.get(step) or Entry()
+        self._entries[step] = Entry(entry.intent, value)
+        if entry.intent is None:
+            self._unsaved = True
+        else:
+            await self._save_now()
+
+    async def settled(self) -> None:
+        """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""
+        await asyncio.gather(*self._saving)
 
     def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
         assert completion.value is not None
         return Execution(self._entries if keep else {}, attempt, at_ms, (completion.value, completion.headers))
+
+    async def _save_now(self) -> None:
+        saving = asyncio.ensure_future(self._save())
+        self._saving.append(saving)
+        await asyncio.shield(saving)
+
+    async def _save(self) -> None:
+        self._unsaved = False
+        await self._step.journal(self._execution_id, Execution(dict(self._entries)))
 
 
 def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:
@@ -183,7 +212,6 @@ def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], .
 
 
 def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:
-    totals = meter.totals()
     return NodeCompleted(
         id=derive(task.execution_id, task.attempt, "completed"),
         time_ms=now_ms,
@@ -196,12 +224,12 @@ def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durati
         outcome=ending.outcome,
         output=ending.output,
         error=ending.error,
-        cost_micro_usd=totals.cost_micro_usd,
-        input_text_tokens=totals.input_text_tokens,
-        output_text_tokens=totals.output_text_tokens,
+        cost_micro_usd=meter.cost_micro_usd,
+        input_text_tokens=meter.input_text_tokens,
+        output_text_tokens=meter.output_text_tokens,
         duration_ms=max(0, duration_ms),
-        models=list(totals.models),
-        tools=list(totals.tools),
+        models=meter.models,
+        tools=meter.tools,
         steps=ending.steps,
         retry_after_ms=ending.retry_after_ms,
     )
@@ -219,11 +247,34 @@ def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | Acti
         "workflow": task.workflow,
     }
     calls = [
-        ModelCalled(id=derive(task.execution_id, task.attempt, "model", number), agent=task.agent, **shared, **call.fields())
-        for number, call in enumerate(meter.model_calls, 1)
+        ModelCalled(
+            id=derive(task.execution_id, task.attempt, call.step),
+            agent=task.agent,
+            profile=call.profile,
+            provider=call.provider,
+            model=call.model,
+            success=call.success,
+            error=call.error,
+            input_text_tokens=call.input_text_tokens,
+            cached_text_tokens=call.cached_text_tokens,
+            output_text_tokens=call.output_text_tokens,
+            cost_micro_usd=call.cost_micro_usd,
+            latency_ms=call.latency_ms,
+            **shared,
+        )
+        for call in meter.fresh_model_calls()
     ]
     uses = [
-        ActionUsed(id=derive(task.execution_id, task.attempt, "tool", number), **shared, **use.fields())
-        for number, use in enumerate(meter.tool_uses, 1)
+        ActionUsed(
+            id=derive(task.execution_id, task.attempt, use.step),
+            app=use.app,
+            action=use.action,
+            entity_id=use.entity_id,
+            success=use.success,
+            error=use.error,
+            latency_ms=use.latency_ms,
+            **shared,
+        )
+        for use in meter.fresh_tool_uses()
     ]
     return [*calls, *uses]

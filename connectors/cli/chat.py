@@ -51,7 +51,9 @@ async def _answer(records: AsyncIterator[Seen], wanted: str) -> None:
                     console.out().print(body["text"], markup=False)
                     ran = " → ".join(entry["node"] for entry in body["trace"] if entry["status"] != "skipped")
                     cost = dollars(body["cost_usd"])
-                    console.report(f"  [{body['status']}; {intent(body) or 'no intent'}; {ran}; {body['duration_ms']} ms; {cost}]")
+                    console.report(
+                        f"  [{body['status']}; {intent(body) or 'no intent'}; {ran}; {body['duration_ms']} ms; {cost}]"
+                    )
                     return
     except TimeoutError:
         console.report(f"no answer within {PATIENCE_SECONDS} s: look for it with `hil watch dead-letters --from earliest`")
@@ -60,5 +62,5 @@ async def _answer(records: AsyncIterator[Seen], wanted: str) -> None:
 async def _read_line() -> str:
     if sys.stdin.isatty():
         console.err().print("[bold]you>[/] ", end="")
-    line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    line: str = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     return line.strip()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connectors.cli import console
-from connectors.cli.ports import Gateway, Seen, System, Totals
+from connectors.cli.ports import Seen, System, Totals
 
 PATIENCE_SECONDS = 120
 """Without any answer for this long the demo stops waiting and names what is missing."""
@@ -26,7 +26,9 @@ async def demo(system: System) -> bool:
         wanted = {str(message["message_id"]) for message in messages}
         began_ms = int(time.time() * 1000) - 1000
         async with gateway.tail([RESPONSES, DEAD_LETTERS]) as records:
-            await gateway.send(MESSAGES, [(str(m["conversation_id"]), json.dumps(m, ensure_ascii=False).encode()) for m in messages])
+            await gateway.send(
+                MESSAGES, [(str(m["conversation_id"]), json.dumps(m, ensure_ascii=False).encode()) for m in messages]
+            )
             ends = await _collect(records, wanted)
         async with gateway.tail([RESPONSES], start=began_ms, until_end=True) as records:
             totals = await _count(records, wanted, ends)
@@ -48,7 +50,12 @@ async def _collect(records: AsyncIterator[Seen], wanted: set[str]) -> dict[str, 
     """message id → its response or dead letter, until every one has its end or patience runs out."""
     ends: dict[str, Seen] = {}
     with Progress(
-        TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=console.err()
+        TextColumn("answering"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console.err(),
     ) as bar:
         task = bar.add_task("", total=len(wanted))
         while len(ends) < len(wanted):
@@ -124,7 +131,9 @@ def _table(messages: list[dict[str, Any]], ends: dict[str, Seen]) -> Table:
         if end is None:
             table.add_row(str(number), text, "-", "-", "-", "no answer", "-", "-", style="bold red")
         elif end.topic == DEAD_LETTERS:
-            table.add_row(str(number), text, "-", "-", "-", f"dead letter: {short(end.body['reason'], 120)}", "-", "-", style="yellow")
+            table.add_row(
+                str(number), text, "-", "-", "-", f"dead letter: {short(end.body['reason'], 120)}", "-", "-", style="yellow"
+            )
         else:
             body = end.body
             ran = [entry["node"] for entry in body["trace"] if entry["status"] != "skipped"]
@@ -158,14 +167,20 @@ def _summary(totals: Totals, ends: dict[str, Seen], *, stand_in: bool) -> None:
     )
     failed = [body for body in bodies if body["status"] != "completed"]
     if failed:
-        out.print(f"{len(failed)} ended otherwise than completed: " + "; ".join(f"{b['message_id']} {b['status']}: {b['error']}" for b in failed), markup=False)
+        out.print(
+            f"{len(failed)} ended otherwise than completed: "
+            + "; ".join(f"{b['message_id']} {b['status']}: {b['error']}" for b in failed),
+            markup=False,
+        )
     if stand_in:
         out.print(
-            "The rehearsal model answered: a deterministic stand-in on this machine. Nothing was charged; the cost is what the models "
-            "it stands in for would have cost. Set OPENAI_API_KEY, or HIL_LLM_BASE_URL for a local endpoint, to use a real one."
+            "The rehearsal model answered: a deterministic stand-in on this machine. Nothing was charged; the cost is what the "
+            "models it stands in for would have cost. Set OPENAI_API_KEY, or HIL_LLM_BASE_URL for a local endpoint, to use a real one."
         )
     if totals.missing:
-        out.print(f"[red]no answer to {', '.join(totals.missing)}[/]: look at them with `hil watch workflow.events --from earliest`")
+        out.print(
+            f"[red]no answer to {', '.join(totals.missing)}[/]: look with `hil watch workflow.events --from earliest`"
+        )
     if totals.doubled:
         out.print(f"[red]more than one answer to {', '.join(totals.doubled)}[/]")
     out.print(

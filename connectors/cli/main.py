@@ -33,7 +33,9 @@ def build(system: System, groups: Sequence[typer.Typer]) -> typer.Typer:
     )
 
     @app.command()
-    def up(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line with the addresses once ready.")] = False) -> None:
+    def up(
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line with the addresses once ready.")] = False,
+    ) -> None:
         """Start everything and keep it running until Ctrl-C. Data stays in .hil/ (HIL_DATA)."""
         console.run(_up(system, as_json))
 
@@ -70,7 +72,9 @@ def build(system: System, groups: Sequence[typer.Typer]) -> typer.Typer:
         console.run(records.watch(system, topics, start=start, as_json=as_json, limit=limit))
 
     for name, purpose in PROCESSORS.items():
-        app.command(name, help=f"{purpose} Runs until SIGTERM; needs HIL_KAFKA_BOOTSTRAP or a running `hil up`.")(_processor(system, name))
+        app.command(name, help=f"{purpose} Runs until SIGTERM; needs HIL_KAFKA_BOOTSTRAP or a running `hil up`.")(
+            _processor(system, name)
+        )
     app.add_typer(_topics(system), name="topics")
     app.add_typer(_knowledge(system), name="knowledge")
     app.add_typer(_database(system), name="db")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from connectors.cli import console
-from connectors.cli.demo import MESSAGES
 from connectors.cli.ports import CannotGoOn, Gateway, Seen, System
 
 BATCH = 500
@@ -73,7 +72,9 @@ def _timestamp(text: str) -> int:
     try:
         return int(text) if text.isdigit() else int(time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) * 1000)
     except ValueError:
-        raise CannotGoOn(f"--from takes earliest, latest, milliseconds, or a time like 2026-01-31T12:00:00; not {text!r}") from None
+        raise CannotGoOn(
+            f"--from takes earliest, latest, milliseconds, or a time like 2026-01-31T12:00:00; not {text!r}"
+        ) from None
 
 
 def _print(record: Seen, as_json: bool) -> None:

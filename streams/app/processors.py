@@ -105,7 +105,9 @@ async def _build(name: str, settings: Settings, definitions: Definitions, stack:
     match name:
         case "intake":
             intake = Intake(definitions, default_workflow=settings.default_workflow)
-            return [(name, Runtime(RuntimeSettings(bootstrap, "hil.intake", (topics.CUSTOMER_MESSAGES,)), intake, None, dead_letter))]
+            return [
+                (name, Runtime(RuntimeSettings(bootstrap, "hil.intake", (topics.CUSTOMER_MESSAGES,)), intake, None, dead_letter))
+            ]
         case "conversations":
             changelogs = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
             chosen = RuntimeSettings(bootstrap, "hil.conversations", (topics.CONVERSATION_EVENTS,), changelogs)
@@ -116,7 +118,9 @@ async def _build(name: str, settings: Settings, definitions: Definitions, stack:
                 (
                     topic,
                     Runtime(
-                        RuntimeSettings(bootstrap, f"hil.{topic}", (topic,), {topic: topics.journal_of(topic)}, concurrency=concurrency),
+                        RuntimeSettings(
+                            bootstrap, f"hil.{topic}", (topic,), {topic: topics.journal_of(topic)}, concurrency=concurrency
+                        ),
                         Nodes(definitions, workshop, clock_ms=clock_ms),
                         ExecutionCodec(),
                         dead_letter,

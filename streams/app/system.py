@@ -114,7 +114,9 @@ class Application:
 
         settings = self._known()
         assert settings.kafka_bootstrap is not None
-        return await create_topics(settings.kafka_bootstrap, partitions=settings.topic_partitions, replication=settings.replication)
+        return await create_topics(
+            settings.kafka_bootstrap, partitions=settings.topic_partitions, replication=settings.replication
+        )
 
     async def check_topics(self) -> list[str]:
         from connectors.kafka.admin import check_topics

@@ -10,7 +10,9 @@ from schemas.workflow.definition import Node as NodeDefinition
 from schemas.workflow.templates import Template, TemplateFault
 from streams.core.conditions import CompiledCondition, compile_condition
 
-DEFAULT_FAILURE_RESPONSE = "Sorry, something went wrong on our side and we could not answer your message. A colleague has been told."
+DEFAULT_FAILURE_RESPONSE = (
+    "Sorry, something went wrong on our side and we could not answer your message. A colleague has been told."
+)
 
 
 @dataclass(frozen=True, slots=True)

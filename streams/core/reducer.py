@@ -77,7 +77,12 @@ def _admit(turn: _Turn, event: MessageReceived) -> None:
 def _complete(turn: _Turn, event: NodeCompleted) -> None:
     run = turn.conversation.run
     before = run.nodes.get(event.node_id) if run is not None and run.run_id == event.run_id else None
-    if before is None or before.phase is not Phase.RUNNING or before.attempt != event.attempt or event.epoch != turn.conversation.epoch:
+    if (
+        before is None
+        or before.phase is not Phase.RUNNING
+        or before.attempt != event.attempt
+        or event.epoch != turn.conversation.epoch
+    ):
         turn.set_aside("stale", node_id=event.node_id)
         return
     turn.resume()
@@ -151,7 +156,8 @@ class _Turn:
 
     @property
     def definition_is_gone(self) -> str:
-        return f"the definition {self.run.message.workflow}@{self.run.message.version} ({self.run.message.digest}) is not published any more"
+        message = self.run.message
+        return f"the definition {message.workflow}@{message.version} ({message.digest}) is not published any more"
 
     def resume(self) -> None:
         """Take up the run in flight, under the definition it started with."""
@@ -270,7 +276,9 @@ class _Turn:
                 self.skip(node, "its condition is false")
 
     def scope(self, **output: Any) -> dict[str, Any]:
-        return condition_scope(_input(self.event.conversation_id, self.run.message), self.run.message.context, self.finished(), **output)
+        return condition_scope(
+            _input(self.event.conversation_id, self.run.message), self.run.message.context, self.finished(), **output
+        )
 
     def finished(self) -> dict[str, Any]:
         return {name: self.nodes[name].output for name in self.order}
@@ -279,7 +287,13 @@ class _Turn:
         self.nodes[node.id] = state
         message, execution_id = self.run.message, derive(self.run.run_id, node.id)
         self.audit(
-            events.NodeRequested, node.id, state.attempt, node_id=node.id, execution_id=execution_id, agent=node.agent, attempt=state.attempt
+            events.NodeRequested,
+            node.id,
+            state.attempt,
+            node_id=node.id,
+            execution_id=execution_id,
+            agent=node.agent,
+            attempt=state.attempt,
         )
         self.out(
             events.NodeTask(

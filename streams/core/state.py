@@ -51,8 +51,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     received_ms: int
     customer_id: str | None = None
     customer_email: str | None = None
-    context: dict[str, Any] = {}  # noqa: RUF012  msgspec copies mutable defaults
-    input: dict[str, Any] = {}  # noqa: RUF012
+    context: dict[str, Any] = {}
+    input: dict[str, Any] = {}
 
     @classmethod
     def of(cls, event: MessageReceived) -> Message:

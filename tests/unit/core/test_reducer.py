@@ -29,7 +29,11 @@ def test_join_runs_once_when_three_of_four_branches_are_skipped():
     assert requested(play.complete("order", "on its way")) == ["assemble"]
     play.complete("assemble", "It is on its way.")
     [end] = play.ends()
-    assert (end.status, end.executed, sorted(end.skipped)) == ("completed", ["classify", "order", "assemble"], ["complaint", "general", "return"])
+    assert (end.status, end.executed, sorted(end.skipped)) == (
+        "completed",
+        ["classify", "order", "assemble"],
+        ["complaint", "general", "return"],
+    )
 
 
 def test_a_run_has_exactly_one_response_with_the_text_of_the_node_before_end():
@@ -114,7 +118,12 @@ def test_a_condition_that_raises_fails_the_node_and_the_run_says_so():
 
 
 def test_a_false_condition_skips_the_node_and_what_only_it_leads_to():
-    play = Play(graph(["a", {"id": "b", "condition": {"type": "jmespath", "expression": "a.output.go"}}, "c"], [("a", "b"), ("b", "c"), ("a", "END")]))
+    play = Play(
+        graph(
+            ["a", {"id": "b", "condition": {"type": "jmespath", "expression": "a.output.go"}}, "c"],
+            [("a", "b"), ("b", "c"), ("a", "END")],
+        )
+    )
     play.message()
     play.complete("a", {"go": False, "text": "bye"})
     [end] = play.ends()
@@ -122,7 +131,12 @@ def test_a_false_condition_skips_the_node_and_what_only_it_leads_to():
 
 
 def test_join_all_fails_when_some_in_edge_was_skipped():
-    play = Play(graph(["a", "b", "c", {"id": "d", "join": "all"}], [("a", "b"), ("a", "c", "output.c"), ("b", "d"), ("c", "d"), ("d", "END")]))
+    play = Play(
+        graph(
+            ["a", "b", "c", {"id": "d", "join": "all"}],
+            [("a", "b"), ("a", "c", "output.c"), ("b", "d"), ("c", "d"), ("d", "END")],
+        )
+    )
     play.message()
     play.complete("a", {"c": False})
     play.complete("b", "x")
@@ -145,7 +159,9 @@ def test_join_all_in_a_branch_that_was_not_chosen_is_skipped():
 
 
 def test_an_on_failure_edge_takes_the_failure_up():
-    play = Play(graph(["a", "b", "rescue"], [("a", "b"), {"from": "a", "to": "rescue", "on": "failure"}, ("b", "END"), ("rescue", "END")]))
+    play = Play(
+        graph(["a", "b", "rescue"], [("a", "b"), {"from": "a", "to": "rescue", "on": "failure"}, ("b", "END"), ("rescue", "END")])
+    )
     play.message()
     assert requested(play.complete("a", outcome=Outcome.FATAL, error="broken")) == ["rescue"]
     play.complete("rescue", "we are sorry")
@@ -162,7 +178,9 @@ def test_an_on_failure_edge_is_skipped_when_the_node_succeeds():
 
 
 def test_on_error_substitutes_an_output():
-    play = Play(graph([{"id": "a", "on_error": {"output": {"score": 0}}}, "b"], [("a", "b", "output.score == `0`"), ("b", "END")]))
+    play = Play(
+        graph([{"id": "a", "on_error": {"output": {"score": 0}}}, "b"], [("a", "b", "output.score == `0`"), ("b", "END")])
+    )
     play.message()
     assert requested(play.complete("a", outcome=Outcome.FATAL, error="broken")) == ["b"]
     assert play.task("b").outputs == {"a": {"score": 0}}
@@ -230,7 +248,9 @@ def test_a_definition_that_is_gone_fails_the_run_with_words():
 
 
 def test_a_task_sees_its_predecessors_and_the_nodes_its_text_names():
-    play = Play(graph(["a", "b", {"id": "c", "prompt_template": "{{ a.output }} {{ text }}"}], [("a", "b"), ("b", "c"), ("c", "END")]))
+    play = Play(
+        graph(["a", "b", {"id": "c", "prompt_template": "{{ a.output }} {{ text }}"}], [("a", "b"), ("b", "c"), ("c", "END")])
+    )
     play.message("hi")
     play.complete("a", 1)
     play.complete("b", 2)
