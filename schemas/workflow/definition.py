@@ -1,28 +1,77 @@
-"""A workflow as its author writes it in YAML. Parsing fills in nothing that the author did not say, except defaults named here."""
+"""A workflow as its author writes it in YAML. Nothing is filled in but the defaults named here."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.workflow.language import language_of
+
 END = "END"
 """The edge target that hands a node's output to the customer."""
 
-MOVABLE = ("prompt_template", "task", "goal", "system_prompt", "condition", "join", "timeout_seconds", "retry", "approval", "on_error")
+MOVABLE = (
+    "prompt_template",
+    "task",
+    "goal",
+    "system_prompt",
+    "condition",
+    "join",
+    "timeout_seconds",
+    "retry",
+    "approval",
+    "on_error",
+)
 """Keys that authors write beside `config` or inside it; both mean the same."""
+
+
+def as_list(value: Any) -> Any:
+    """A single text where a list is expected is a list of one, or a comma list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def as_text(value: Any) -> Any:
+    """Ids may look like numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Id = Annotated[str, BeforeValidator(as_text), Field(min_length=1, max_length=128)]
+Texts = Annotated[list[str], BeforeValidator(as_list)]
 
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def drop_empty(cls, value: Any) -> Any:
+        """A key without a value counts as not given."""
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
 
 class Condition(Part):
-    """When an edge is taken or a node runs."""
+    """When an edge is taken or a node runs. Without a type, an expression is JMESPath if it can be, else Python."""
 
     type: Literal["always", "jmespath", "python_expr"] = "always"
     expression: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def infer_type(cls, value: Any) -> Any:
+        if isinstance(value, (str, bool)):
+            value = {"expression": value}
+        if not isinstance(value, dict):
+            return value
+        expression = value.get("expression")
+        if isinstance(expression, (bool, int, float)):
+            expression = json.dumps(expression)
+            value = {**value, "expression": f"`{expression}`" if value.get("type") == "jmespath" else expression}
+        if isinstance(expression, str) and value.get("type") is None:
+            value = {**value, "type": language_of(expression)}
+        return value
 
 
 class Retry(Part):
@@ -47,18 +96,21 @@ class NodeConfig(Part):
     max_iterations: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    tools: list[str] | None = None
-    allowed_tools: list[str] | None = None
-    context_sources: list[Literal["conversation_history", "knowledge_base"]] = Field(default_factory=list)
+    tools: Texts | None = None
+    allowed_tools: Texts | None = None
+    context_sources: Annotated[list[Literal["conversation_history", "knowledge_base"]], BeforeValidator(as_list)] = Field(
+        default_factory=list
+    )
 
     @property
     def tool_specs(self) -> list[str]:
-        """The tools this node may call, as written: `app.action`, `app.*`, or comma lists of them."""
-        return [*(self.tools or ()), *(self.allowed_tools or ())]
+        """The tools this node may call: `app.action` or `app.*`, each once."""
+        written = [*(self.tools or ()), *(self.allowed_tools or ())]
+        return list(dict.fromkeys(part for spec in written for part in as_list(spec)))
 
 
 class Node(Part):
-    id: Annotated[str, Field(min_length=1, max_length=128)]
+    id: Id
     agent: str
     description: str | None = None
     config: NodeConfig = NodeConfig()
@@ -90,8 +142,8 @@ class Node(Part):
 
 
 class Edge(Part):
-    source: Annotated[str, Field(alias="from")]
-    target: Annotated[str, Field(alias="to")]
+    source: Annotated[Id, Field(alias="from")]
+    target: Annotated[Id, Field(alias="to")]
     condition: Condition | None = None
     on: Literal["success", "failure"] = "success"
 
@@ -104,7 +156,13 @@ class Graph(Part):
 class App(Part):
     name: str
     entity_id_source: str | None = None
-    actions: list[str] = Field(default_factory=list)
+    actions: Texts = Field(default_factory=list)
+
+    @property
+    def tools(self) -> list[str]:
+        """Its actions as `app.action`, however they are written; all of them, `app.*`, when none is named."""
+        prefix = f"{self.name}."
+        return [action if action.startswith(prefix) else prefix + action for action in self.actions or ["*"]]
 
 
 class Composio(Part):

@@ -1,0 +1,41 @@
+"""Which language a condition is written in when its author did not say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.parser import Parser
+
+BARE_WORDS = frozenset({"true", "false", "null", "True", "False", "None"})
+
+
+def language_of(expression: str) -> Literal["always", "jmespath", "python_expr"]:
+    """JMESPath when it parses as that and means what it looks like, else Python.
+
+    `output.intent == "refund"` and `output.vip == true` parse as JMESPath, but there `"refund"` and `true` are names of fields;
+    whoever writes them means the values, so these are Python.
+    """
+    text = expression.strip()
+    if text in ("", "always"):
+        return "always"
+    try:
+        tree = Parser().parse(text).parsed
+    except (JMESPathError, RecursionError, ValueError):
+        return "python_expr"
+    nodes = list(_walk(tree, 0))
+    if any(node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE for node in nodes):
+        return "python_expr"
+    if any(node["type"] == "field" and node["value"] in BARE_WORDS for node in nodes):
+        return "python_expr"
+    return "python_expr" if re.search(r"[=<>!]=?\s*\"|\"\s*[=<>!]=?", text) else "jmespath"
+
+
+def _walk(node: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for child in node["children"]:
+        if isinstance(child, dict) and depth < 200:
+            yield from _walk(child, depth + 1)

@@ -1,0 +1,72 @@
+"""What conditions and templates see of a run, by name.
+
+Nearest first: node ids; the words `input`, `context`, `output`; fields of the direct predecessors' outputs; input fields;
+context fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from schemas.workflow.values import NOT_RUN, Absent, Listing
+
+MISSING: Final = object()
+RESERVED = ("END", "input", "context", "output", "conversation_history", "knowledge_base")
+"""Words that no node may have as its id."""
+
+
+def condition_scope(
+    input: Mapping[str, Any],
+    context: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    *,
+    output: Any = MISSING,
+) -> dict[str, Any]:
+    """The scope of an edge's condition (with its source's `output`) or a node's (without).
+
+    `outputs` has the finished nodes; a node that has not finished, or was skipped, is not there.
+    """
+    scope: dict[str, Any] = {**context, **input, "input": input, "context": context}
+    if output is not MISSING:
+        scope["output"] = output
+    return scope | {node: {"output": value} for node, value in outputs.items()}
+
+
+def template_scope(
+    input: Mapping[str, Any],
+    context: Mapping[str, Any],
+    node_ids: Iterable[str],
+    outputs: Mapping[str, Any],
+    predecessors: Sequence[str],
+    history: Sequence[Mapping[str, Any]] = (),
+    knowledge: Sequence[Mapping[str, Any]] = (),
+    *,
+    declared: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The scope of a prompt.
+
+    `history` items have `role` and `text`, `knowledge` items `title` and `text`. `declared` are fields that the predecessors'
+    output schemas promise: when a predecessor did not give one it is falsy, not unknown.
+    """
+    fields: dict[str, Any] = {}
+    for node in predecessors:
+        if isinstance(outputs.get(node), Mapping):
+            fields = {**outputs[node], **fields}
+    return {
+        **{name: Absent(obj=fields, name=name) for name in declared},
+        **context,
+        **input,
+        **fields,
+        "input": input,
+        "context": context,
+        "conversation_history": _listing(history, "role"),
+        "knowledge_base": _listing(knowledge, "title"),
+        **{node: {"output": outputs[node]} if node in outputs else NOT_RUN for node in node_ids},
+    }
+
+
+def _listing(items: Sequence[Mapping[str, Any]], label: str) -> Listing:
+    """Prints as `label: text` lines; each item also answers to `content`."""
+    lines = [f"{item.get(label, '')}: {item.get('text', '')}" for item in items]
+    return Listing([{"content": item.get("text", ""), **item} for item in items], "\n".join(lines))
