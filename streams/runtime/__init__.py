@@ -1,0 +1,39 @@
+"""The Kafka consumer runtime: partition ownership, publish-then-commit, fenced state. Knows nothing of agents."""
+
+from streams.runtime.model import (
+    DeadLetter,
+    Fenced,
+    Outgoing,
+    PartitionView,
+    Processor,
+    Record,
+    RuntimeFailed,
+    RuntimeSettings,
+    StateCodec,
+    Step,
+    TooLarge,
+    Unavailable,
+    Undecodable,
+)
+from streams.runtime.partition import PartitionStatus
+from streams.runtime.publisher import Publisher
+from streams.runtime.runtime import Runtime
+
+__all__ = [
+    "DeadLetter",
+    "Fenced",
+    "Outgoing",
+    "PartitionStatus",
+    "PartitionView",
+    "Processor",
+    "Publisher",
+    "Record",
+    "Runtime",
+    "RuntimeFailed",
+    "RuntimeSettings",
+    "StateCodec",
+    "Step",
+    "TooLarge",
+    "Unavailable",
+    "Undecodable",
+]

@@ -49,9 +49,9 @@ async def test_the_database_has_vectors(database: str) -> None:
 
 def test_the_wall_refuses_the_outside() -> None:
     """Neither a name nor an address beyond loopback gets through, and the attempt is remembered against the test."""
-    with pytest.raises(wall.OutsideConnection):
+    with pytest.raises(wall.OutsideConnectionError):
         socket.create_connection(("example.org", 80), timeout=1)
-    with pytest.raises(wall.OutsideConnection), socket.socket() as probe:
+    with pytest.raises(wall.OutsideConnectionError), socket.socket() as probe:
         probe.connect(("192.0.2.1", 80))
     assert wall.refused == ["example.org", "192.0.2.1"]
     wall.refused.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import sys
 import threading
@@ -44,7 +45,7 @@ async def run_ended(run: Path) -> None:
 async def keep(run: Path, part: str) -> None:
     settings = Settings(data=run / part, **ELSEWHERE[part])  # type: ignore[arg-type]
     answer = run / f"{part}.json"
-    embedded = Embedded(settings, lambda words: print(words, flush=True), durable=False)
+    embedded = Embedded(settings, lambda words: logging.warning(words), durable=False)
     try:
         async with embedded as parts:
             write(answer, {"address": parts.kafka_bootstrap if part == "kafka" else parts.database_url})

@@ -11,7 +11,7 @@ refused: list[str] = []
 """Hosts that were asked for; each is a fault of the test that ran, even if the code under test survives the refusal."""
 
 
-class OutsideConnection(OSError):
+class OutsideConnectionError(OSError):
     """A test tried to leave the machine."""
 
 
@@ -28,7 +28,7 @@ def is_here(host: object) -> bool:
 def check(host: object) -> None:
     if not is_here(host):
         refused.append(str(host))
-        raise OutsideConnection(f"a test tried to reach {host!r}: tests reach nothing but loopback")
+        raise OutsideConnectionError(f"a test tried to reach {host!r}: tests reach nothing but loopback")
 
 
 def raise_wall() -> None:

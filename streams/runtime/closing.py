@@ -1,0 +1,37 @@
+"""Closing clients that may hang: aiokafka waits for a lost broker without end, a process that stops must not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 10.0
+
+
+async def close(stopping: Awaitable[Any], patience_s: float = PATIENCE_S) -> None:
+    """Wait for a client to close, but not for ever, and survive what it raises on the way."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await stopping
+    except TimeoutError:
+        log.warning("a Kafka client did not close within %g s: left behind", patience_s)
+    except Exception as error:  # noqa: BLE001  it is being thrown away; the reason for that is reported elsewhere
+        log.warning("a Kafka client did not close cleanly: %s: %s", type(error).__name__, error)
+
+
+async def end(tasks: set[asyncio.Task[Any]], patience_s: float = 5.0) -> None:
+    """Cancel tasks and wait until they have ended; a task that will not is left behind and named."""
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    done, stuck = await asyncio.wait(tasks, timeout=patience_s)
+    for task in done:
+        if not task.cancelled():
+            task.exception()
+    for task in stuck:
+        log.error("%s ignores its cancellation: left behind", task.get_coro())

@@ -1,0 +1,148 @@
+"""In which order the records of one partition are handled, and how many at once. Knows nothing of effects or commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, Protocol
+
+from streams.runtime.effects import EffectsLog, Entry
+from streams.runtime.model import Record, S
+from streams.runtime.reading import record_of
+
+SLICE_S = 0.002
+"""How long handlers that never wait may keep the event loop from everybody else."""
+
+Handle = Callable[[Record, Entry[S]], Awaitable[None]]
+Spawn = Callable[[Any], None]
+"""Runs a coroutine as a task of the partition; its failure is the partition's."""
+
+
+class Dispatch(Protocol):
+    backlog: int
+    """Records fetched and not yet begun."""
+
+    def feed(self, raws: Iterable[Any]) -> None:
+        """More records have been fetched."""
+        ...
+
+    def room(self) -> None:
+        """The watermark has moved."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no further record; those begun go on."""
+        ...
+
+
+class InOrder(Generic[S]):
+    """One record after the other, by one task. The outputs of a record may still be on their way while the next is handled."""
+
+    def __init__(self, log: EffectsLog[S], handle: Handle[S], spawn: Spawn, *, bound: int) -> None:
+        self._log = log
+        self._handle = handle
+        self._bound = bound
+        self._incoming: deque[Any] = deque()
+        self._more = asyncio.Event()
+        self._stopping = False
+        spawn(self._work())
+
+    @property
+    def backlog(self) -> int:
+        return len(self._incoming)
+
+    def feed(self, raws: Iterable[Any]) -> None:
+        self._incoming.extend(raws)
+        self._more.set()
+
+    def room(self) -> None:
+        self._more.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._more.set()
+
+    async def _work(self) -> None:
+        incoming, log, handle, bound = self._incoming, self._log, self._handle, self._bound
+        now = asyncio.get_running_loop().time
+        slice_end = now() + SLICE_S
+        while not self._stopping:
+            if not incoming or log.in_flight >= bound:
+                self._more.clear()
+                await self._more.wait()
+                slice_end = now() + SLICE_S
+                continue
+            raw = incoming.popleft()
+            await handle(record_of(raw), log.open(raw.offset))
+            if now() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = now() + SLICE_S
+
+
+class PerKey(Generic[S]):
+    """In order for each key, up to `concurrency` keys at once. Records without a key have no order."""
+
+    def __init__(self, log: EffectsLog[S], handle: Handle[S], spawn: Spawn, *, bound: int, concurrency: int) -> None:
+        self._log = log
+        self._handle = handle
+        self._spawn = spawn
+        self._bound = bound
+        self._concurrency = concurrency
+        self._incoming: deque[Any] = deque()
+        self._queues: dict[bytes, deque[tuple[Any, Entry[S]]]] = {}
+        """Per key that is being worked on or is ready: what comes after."""
+        self._ready: deque[tuple[Any, Entry[S]]] = deque()
+        self._workers = 0
+        self._stopping = False
+
+    @property
+    def backlog(self) -> int:
+        return len(self._incoming)
+
+    def feed(self, raws: Iterable[Any]) -> None:
+        self._incoming.extend(raws)
+        self.room()
+
+    def room(self) -> None:
+        incoming, log = self._incoming, self._log
+        while incoming and log.in_flight < self._bound:
+            raw = incoming.popleft()
+            item = (raw, log.open(raw.offset))  # opened in offset order, whenever it is begun
+            queue = self._queues.get(raw.key) if raw.key is not None else None
+            if queue is not None:
+                queue.append(item)
+                continue
+            if raw.key is not None:
+                self._queues[raw.key] = deque()
+            self._ready.append(item)
+            if self._workers < self._concurrency and not self._stopping:
+                self._workers += 1
+                self._spawn(self._work())
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def _work(self) -> None:
+        now = asyncio.get_running_loop().time
+        slice_end = now() + SLICE_S
+        try:
+            while self._ready and not self._stopping:
+                raw, entry = self._ready.popleft()
+                await self._handle(record_of(raw), entry)
+                self._passed(raw.key)
+                if now() > slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = now() + SLICE_S
+        finally:
+            self._workers -= 1
+
+    def _passed(self, key: bytes | None) -> None:
+        """The next record of this key lines up behind the other keys."""
+        if key is None:
+            return
+        queue = self._queues[key]
+        if queue:
+            self._ready.append(queue.popleft())
+        else:
+            del self._queues[key]

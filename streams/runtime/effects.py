@@ -1,0 +1,186 @@
+"""What the records of one partition have done beyond its committed position, and how much of it may be committed.
+
+The watermark is the first offset whose record is not settled. Only puts of records below it are handed out for a commit,
+together with the position they belong to; so a commit never carries state newer than its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic
+
+from streams.runtime.model import S
+from streams.runtime.store import StateStore
+
+
+class Entry(Generic[S]):
+    """One record past the watermark. Settled when its handler is through and all it published is durable."""
+
+    __slots__ = ("offset", "puts", "settled", "waiting")
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.waiting = 1
+        """Unfinished parts: the handler, and each output that is not durable."""
+        self.settled = False
+        self.puts: list[Put[S]] = []
+
+
+@dataclass(slots=True)
+class Put(Generic[S]):
+    """A state to be written. Versions tell which of two puts of a key came later."""
+
+    key: str
+    state: S | None
+    version: int
+
+
+@dataclass(slots=True)
+class Journal(Put[S]):
+    """A put that does not wait for the position."""
+
+    durable: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class Batch(Generic[S]):
+    """One commit: the position, and the last state of each key up to it."""
+
+    position: int | None
+    puts: dict[str, Put[S]]
+    folded: dict[str, int]
+    """How many puts of a key this batch stands for."""
+    journals: list[Journal[S]]
+
+
+@dataclass(slots=True)
+class _Pending(Generic[S]):
+    """The uncommitted puts of one key."""
+
+    latest: Put[S]
+    count: int = 0
+    floor: int = -1
+    """Puts up to this version are durable or overtaken; the older ones must not be written any more."""
+
+
+@dataclass(slots=True)
+class EffectsLog(Generic[S]):
+    store: StateStore[S]
+    position: int = 0
+    """The watermark: everything before it is settled."""
+    _entries: deque[Entry[S]] = field(default_factory=deque)
+    _pending: dict[str, _Pending[S]] = field(default_factory=dict)
+    _ready: list[Put[S]] = field(default_factory=list)
+    _journals: list[Journal[S]] = field(default_factory=list)
+    _handed_out: int = 0
+    _version: int = 0
+    settled: int = 0
+    """Records settled below the watermark and not yet handed out."""
+
+    def begin(self, position: int) -> None:
+        self.position = self._handed_out = position
+
+    @property
+    def in_flight(self) -> int:
+        """Records past the watermark."""
+        return len(self._entries)
+
+    def open(self, offset: int) -> Entry[S]:
+        """A record is about to be handled. Offsets come in ascending order, with gaps."""
+        entry: Entry[S] = Entry(offset)
+        self._entries.append(entry)
+        return entry
+
+    def get(self, key: str) -> S | None:
+        pending = self._pending.get(key)
+        if pending is not None and pending.latest.version > pending.floor:
+            return pending.latest.state
+        return self.store.get(key)
+
+    def items(self) -> Iterator[tuple[str, S]]:
+        keys = dict.fromkeys(self._pending)
+        for key, state in self.store.items():
+            if key not in keys:
+                yield key, state
+        for key in keys:
+            pending = self.get(key)
+            if pending is not None:
+                yield key, pending
+
+    def apply(self, entry: Entry[S], puts: Mapping[str, S | None]) -> None:
+        """The handler of this record has returned: its puts are what later records see."""
+        for key, state in puts.items():
+            self._version += 1
+            put = Put(key, state, self._version)
+            entry.puts.append(put)
+            pending = self._pending.get(key)
+            if pending is None:
+                pending = self._pending[key] = _Pending(put)
+            pending.latest = put
+            pending.count += 1
+
+    def settle(self, entry: Entry[S]) -> bool:
+        """The record is through and its outputs are durable. True when the watermark moved."""
+        entry.settled = True
+        entries = self._entries
+        if entries[0] is not entry:
+            return False
+        while entries and entries[0].settled:
+            passed = entries.popleft()
+            self.position = passed.offset + 1
+            self.settled += 1
+            if passed.puts:
+                self._ready += passed.puts
+        return True
+
+    def journal(self, key: str, state: S | None) -> Journal[S]:
+        self._version += 1
+        journal = Journal(key, state, self._version, asyncio.get_running_loop().create_future())
+        self._journals.append(journal)
+        return journal
+
+    def take(self) -> Batch[S] | None:
+        """All that may be committed now, or None."""
+        if self.position == self._handed_out and not self._journals:
+            return None
+        position = self.position if self.position != self._handed_out else None
+        puts: dict[str, Put[S]] = {}
+        folded: dict[str, int] = {}
+        for put in self._ready:
+            folded[put.key] = folded.get(put.key, 0) + 1
+            known = puts.get(put.key)
+            if put.version > self._pending[put.key].floor and (known is None or put.version > known.version):
+                puts[put.key] = put
+        for journal in self._journals:
+            known = puts.get(journal.key)
+            if known is None or journal.version > known.version:
+                puts[journal.key] = journal
+        batch = Batch(position, puts, folded, self._journals)
+        self._handed_out, self._ready, self._journals, self.settled = self.position, [], [], 0
+        return batch
+
+    def committed(self, batch: Batch[S], encoded: Mapping[str, bytes | None]) -> None:
+        """The batch is durable; whoever waited for its journal entries goes on."""
+        for key, put in batch.puts.items():
+            self.store.commit(key, put.state, encoded[key])
+            pending = self._pending.get(key)
+            if pending is not None:
+                pending.floor = max(pending.floor, put.version)
+        for key, count in batch.folded.items():
+            pending = self._pending[key]
+            pending.count -= count
+            if not pending.count:
+                del self._pending[key]
+        for journal in batch.journals:
+            if not journal.durable.done():
+                journal.durable.set_result(None)
+
+    def abandon(self, error: Exception) -> None:
+        """The partition is lost: nothing waiting will become durable here."""
+        for journal in self._journals:
+            if not journal.durable.done():
+                journal.durable.set_exception(error)
+        self._journals = []

@@ -1,0 +1,173 @@
+"""What a processor and the runtime say to each other: records in, outputs and state out, and how either may refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from schemas.codec.errors import Undecodable
+
+S = TypeVar("S")
+
+__all__ = [
+    "DeadLetter",
+    "Fenced",
+    "Outgoing",
+    "PartitionView",
+    "Processor",
+    "Record",
+    "RuntimeFailed",
+    "RuntimeSettings",
+    "StateCodec",
+    "Step",
+    "TooLarge",
+    "Unavailable",
+    "Undecodable",
+]
+
+
+class RuntimeFailed(Exception):  # noqa: N818 - reads as what happened
+    """Broker or topics are not as needed. Nothing was skipped: start the process again once the cause is gone."""
+
+
+class Fenced(Exception):  # noqa: N818 - the broker's word for it
+    """Another owner has taken this partition over. Start nothing more in its name: the record will be handled there."""
+
+
+class Unavailable(Exception):  # noqa: N818 - named for what the world is
+    """A handler raises it when something every record needs (a database, say) is gone: the process stops, no record is passed."""
+
+
+class TooLarge(ValueError):  # noqa: N818 - named for what is wrong with the record
+    """A record exceeds what topics accept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as read from a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to write. Without a partition the key's murmur2 hash decides, as in the Java client."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class StateCodec(Protocol[S]):
+    """State ⇄ changelog value."""
+
+    def encode(self, state: S) -> bytes: ...
+
+    def decode(self, data: bytes) -> S: ...
+
+
+class Step(Protocol[S]):
+    """One record being handled. States are values: never change one in place.
+
+    With `concurrency` > 1 a state may only be read and changed by records of one record key, because only those are in order.
+    """
+
+    partition: int
+
+    def get(self, key: str) -> S | None:
+        """The state as of all earlier records of this partition, and of this step's own puts."""
+        ...
+
+    def put(self, key: str, state: S | None) -> None:
+        """Takes effect when the handler returns; durable in the transaction that moves the position past this record. None deletes."""
+        ...
+
+    def publish(self, out: Outgoing) -> None:
+        """Sent when the handler returns, or as soon as its next journal entry is durable. A handler that raises has published nothing else."""
+        ...
+
+    async def journal(self, key: str, state: S | None) -> None:
+        """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
+        ...
+
+
+class PartitionView(Protocol[S]):
+    """A partition that is ours, between its records."""
+
+    topic: str
+    partition: int
+
+    def get(self, key: str) -> S | None: ...
+
+    def items(self) -> Iterable[tuple[str, S]]:
+        """Every state of the partition. Decodes them all: for `opened`, not for every record."""
+        ...
+
+    def publish(self, out: Outgoing) -> None:
+        """Send outside a record (timers). Not tied to any position; a failed send stops the process."""
+        ...
+
+
+class Processor(Protocol[S]):
+    """Handles records. May also have `opened(view: PartitionView[S])`, called after restore and before the first record,
+    and `closed(partition: int)`, called once no handler of the partition runs any more.
+    """
+
+    async def handle(self, record: Record, step: Step[S]) -> None:
+        """Raises Undecodable to send the record to dead letters; Unavailable to stop the process; anything else is tried again."""
+        ...
+
+
+DeadLetter = Callable[[Record, str, str, str, int], Outgoing]
+"""(record, processor, code, reason, attempts) → the record for dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """How one processor is run."""
+
+    bootstrap: str
+    group: str
+    """Consumer group; also the processor's name in dead letters and the prefix of its transactional ids."""
+    topics: tuple[str, ...]
+    changelogs: Mapping[str, str] = field(default_factory=dict)
+    """Source topic → compacted topic with as many partitions. Empty: stateless."""
+    client_id: str = "hil"
+    concurrency: int = 1
+    """Records of one partition handled at once. 1: strictly in order. More: in order per key, across keys at once."""
+    max_in_flight: int = 1000
+    """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
+    commit_interval_s: float = 0.05
+    commit_every: int = 1000
+    """Records, after which a commit does not wait for its interval."""
+    drain_deadline_s: float = 20.0
+    """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 3_000
+    max_attempts: int = 3
+    """How often a record is handled before an exception of its handler sends it to dead letters."""
+    retry_backoff_s: float = 0.1
+    """Before the second attempt; doubles with each further one."""
+    broker_patience_s: float = 30.0
+    """How long a send or a commit may remain unanswered before the process stops."""
+    max_message_bytes: int = 8 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not self.topics:
+            raise ValueError(f"processor {self.group} reads no topic: give at least one")
+        if self.changelogs and set(self.changelogs) != set(self.topics):
+            raise ValueError(
+                f"processor {self.group}: a stateful processor has one changelog for each of its topics {self.topics}"
+            )
+        if self.concurrency < 1 or self.max_in_flight < 1 or self.max_attempts < 1 or self.commit_every < 1:
+            raise ValueError(f"processor {self.group}: concurrency, max_in_flight, max_attempts and commit_every are at least 1")

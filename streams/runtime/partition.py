@@ -1,0 +1,347 @@
+"""One partition while it is ours: opened behind the fence, its records handled, its effects committed, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol
+
+from aiokafka import TopicPartition
+
+from streams.runtime.closing import end
+from streams.runtime.dispatch import Dispatch, InOrder, PerKey
+from streams.runtime.effects import EffectsLog, Entry
+from streams.runtime.kafka import Commits
+from streams.runtime.model import (
+    DeadLetter,
+    Fenced,
+    Processor,
+    Record,
+    RuntimeFailed,
+    RuntimeSettings,
+    S,
+    Unavailable,
+    Undecodable,
+)
+from streams.runtime.publisher import Publisher
+from streams.runtime.step import StepOfRecord, ViewOfPartition
+from streams.runtime.store import StateStore
+
+log = logging.getLogger(__name__)
+
+Phase = Literal["opening", "working", "draining", "lost", "closed"]
+
+
+class Source(Protocol):
+    """Where a partition's records come from (the group member)."""
+
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+    def pause(self, partition: TopicPartition) -> None: ...
+    def resume(self, partition: TopicPartition) -> None: ...
+    def end(self, partition: TopicPartition) -> int | None: ...
+    async def committed(self, partition: TopicPartition) -> int | None: ...
+    async def beginning(self, partition: TopicPartition) -> int: ...
+
+
+Restore = Callable[[int, Callable[[bytes | None, bytes | None], None]], Awaitable[int]]
+"""(from offset, load) → the changelog's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """For operators: where a partition stands."""
+
+    topic: str
+    partition: int
+    phase: Phase
+    position: int
+    """First offset that is not settled."""
+    in_flight: int
+    lag: int | None
+    """Records between the position and the end; None before the first fetch."""
+    states: int
+
+
+@dataclass(slots=True)
+class Surroundings(Generic[S]):
+    """What all partitions of a runtime share."""
+
+    settings: RuntimeSettings
+    processor: Processor[S]
+    publisher: Publisher
+    dead_letter: DeadLetter
+    source: Source
+    opened: Callable[[PartitionOwner[S]], None]
+    lost: Callable[[PartitionOwner[S]], None]
+    failed: Callable[[BaseException], None]
+
+
+class PartitionOwner(Generic[S]):
+    def __init__(
+        self,
+        tp: TopicPartition,
+        around: Surroundings[S],
+        commits: Commits,
+        store: StateStore[S],
+        restore: Restore | None,
+    ) -> None:
+        self.tp = tp
+        self.topic, self.partition = tp.topic, tp.partition
+        self.phase: Phase = "opening"
+        self.lost: Fenced | None = None
+        self.stateful = restore is not None
+        self.publisher = around.publisher
+        self.log: EffectsLog[S] = EffectsLog(store)
+        self._around = around
+        self._settings = around.settings
+        self._commits = commits
+        self._restore = restore
+        self._dispatch: Dispatch | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._active = 0
+        """Records begun and not settled."""
+        self._idle = asyncio.Event()
+        self._paused = False
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._committing = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    # Opening, in exactly this order (DESIGN 5.2): fence, position, state, work.
+
+    def start(self) -> None:
+        self._spawn(self._open())
+
+    async def _open(self) -> None:
+        source, settings = self._around.source, self._settings
+        await self._commits.open()
+        position = await self._first_position()
+        source.seek(self.tp, position)
+        self.log.begin(position)
+        if self._restore is not None:
+            await self._restore_states(self._restore)
+        self.phase = "working"
+        opened = getattr(self._around.processor, "opened", None)
+        if opened is not None:
+            opened(ViewOfPartition(self))
+        if settings.concurrency == 1:
+            self._dispatch = InOrder(self.log, self._handle, self._spawn, bound=settings.max_in_flight)
+        else:
+            self._dispatch = PerKey(
+                self.log, self._handle, self._spawn, bound=settings.max_in_flight, concurrency=settings.concurrency
+            )
+        self._spawn(self._commit_when_due())
+        source.resume(self.tp)
+        self._around.opened(self)
+
+    async def _first_position(self) -> int:
+        committed = await self._around.source.committed(self.tp)
+        beginning = await self._around.source.beginning(self.tp)
+        if committed is None:
+            return beginning
+        if committed < beginning:
+            gone = beginning - committed
+            log.error("%s: retention has deleted %d offsets of %s that were never handled", self._settings.group, gone, self.tp)
+        return max(committed, beginning)
+
+    async def _restore_states(self, restore: Restore) -> None:
+        store, began = self.log.store, self._loop.time()
+        start = store.next_offset
+        store.next_offset = await restore(start, store.load)
+        store.known_at = self._loop.time()
+        took = self._loop.time() - began
+        log.info(
+            "%s: restored %s from changelog offset %d: %d states in %.2f s",
+            self._settings.group,
+            self.tp,
+            start,
+            len(store),
+            took,
+        )
+
+    # Handling
+
+    def feed(self, raws: Sequence[Any]) -> None:
+        """Records of this partition have arrived. Before it is open they are dropped: `seek` brings them back."""
+        if self._dispatch is None or self.phase != "working":
+            return
+        self._dispatch.feed(raws)
+        bound = self._settings.max_in_flight
+        if not self._paused and (self._dispatch.backlog >= bound or self.log.in_flight >= bound):
+            self._paused = True
+            self._around.source.pause(self.tp)
+
+    async def _handle(self, record: Record, entry: Entry[S]) -> None:
+        self._active += 1
+        attempts = 1
+        while True:
+            step = StepOfRecord(self, entry)
+            try:
+                await self._around.processor.handle(record, step)
+                break
+            except Undecodable as error:
+                self._bury(record, entry, error.code, error.reason, attempts)
+                return
+            except (Fenced, Unavailable):
+                raise
+            except Exception as error:
+                if self.lost is not None:
+                    raise Fenced(str(self.lost)) from error
+                if attempts >= self._settings.max_attempts:
+                    log.exception("%s: %s offset %d failed %d times", self._settings.group, self.tp, record.offset, attempts)
+                    self._bury(record, entry, "handler_failed", in_words(error), attempts)
+                    return
+                log.warning(
+                    "%s: %s offset %d failed, trying again: %s", self._settings.group, self.tp, record.offset, in_words(error)
+                )
+            await asyncio.sleep(self._settings.retry_backoff_s * 2 ** (attempts - 1))
+            attempts += 1
+        if self.lost is not None:  # whatever the handler made of it: nothing of a lost partition is published
+            raise Fenced(str(self.lost))
+        step.finish()
+
+    def _bury(self, record: Record, entry: Entry[S], code: str, reason: str, attempts: int) -> None:
+        """To dead letters, and past it. Not being able to write the dead letter stops the process instead."""
+        step = StepOfRecord(self, entry)
+        step.publish(self._around.dead_letter(record, self._settings.group, code, reason, attempts))
+        step.finish()
+
+    def settle(self, entry: Entry[S]) -> None:
+        self._active -= 1
+        if not self._active and self.phase == "draining":
+            self._idle.set()
+        if not self.log.settle(entry):
+            return
+        if self.log.settled >= self._settings.commit_every:
+            self.commit_soon()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._settings.commit_interval_s, self.commit_soon)
+        if self._dispatch is not None:
+            self._dispatch.room()
+            if self._paused and self._dispatch.backlog <= self._settings.max_in_flight // 2:
+                self._paused = False
+                self._around.source.resume(self.tp)
+
+    # Committing
+
+    def commit_soon(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due.set()
+
+    async def _commit_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """The one place where the position moves: with the states of everything before it, or not at all."""
+        async with self._committing:
+            batch = self.log.take()
+            if batch is None:
+                return
+            try:
+                store = self.log.store
+                encoded = {key: None if put.state is None else store.encode(put.state) for key, put in batch.puts.items()}
+                end_offset = await self._commits.commit(batch.position, [(key.encode(), data) for key, data in encoded.items()])
+            except BaseException as error:
+                refused = error if isinstance(error, Fenced) else Fenced(f"{self.tp} was closed before this entry was durable")
+                for journal in batch.journals:
+                    if not journal.durable.done():
+                        journal.durable.set_exception(refused)
+                raise
+            self.log.committed(batch, encoded)
+            if end_offset is not None:
+                store.next_offset = end_offset
+            store.known_at = self._loop.time()
+
+    # Closing
+
+    async def drain(self, deadline_s: float) -> None:
+        """Let begun records end, commit, close. What is not through by the deadline is cancelled and will come again."""
+        if self.phase == "working":
+            await self._drain(deadline_s)
+        await self.abort()
+
+    async def _drain(self, deadline_s: float) -> None:
+        self.phase = "draining"
+        assert self._dispatch is not None
+        self._dispatch.stop()
+        if self._active:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                log.warning(
+                    "%s: %s: %d records were still being handled after %g s",
+                    self._settings.group,
+                    self.tp,
+                    self._active,
+                    deadline_s,
+                )
+        try:
+            await self._commit()
+        except Fenced as error:
+            self._lose(error)
+
+    async def abort(self) -> None:
+        """Close as it is, committing nothing more."""
+        was_open, self.phase = self._dispatch is not None, "closed"
+        if self._timer is not None:
+            self._timer.cancel()
+        await end(self._tasks - {asyncio.current_task()})  # type: ignore[arg-type]  # a task, or None in no set
+        self.log.abandon(Fenced(f"{self.tp} is closed"))
+        self._closed_once(was_open)
+        await self._commits.close()
+
+    def status(self) -> PartitionStatus:
+        end_offset = self._around.source.end(self.tp) if self.phase == "working" else None
+        lag = None if end_offset is None else max(0, end_offset - self.log.position)
+        return PartitionStatus(
+            self.topic, self.partition, self.phase, self.log.position, self.log.in_flight, lag, len(self.log.store)
+        )
+
+    def _closed_once(self, was_open: bool) -> None:
+        closed = getattr(self._around.processor, "closed", None)
+        if was_open and closed is not None:
+            closed(self.partition)
+        self._dispatch = None
+
+    def _lose(self, error: Fenced) -> None:
+        """Another owner: stop at once, say so once."""
+        if self.lost is None:
+            self.lost = error
+            self.phase = "lost"
+            self.log.abandon(error)
+            for task in self._tasks:
+                task.cancel()
+            self._around.lost(self)
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Fenced):
+            self._lose(error)
+        elif isinstance(error, RuntimeFailed | Unavailable):
+            self._around.failed(error)
+        elif error is not None:
+            failure = RuntimeFailed(f"{self._settings.group} cannot go on with {self.tp}: {in_words(error)}")
+            failure.__cause__ = error
+            self._around.failed(failure)
+
+
+def in_words(error: BaseException) -> str:
+    """The last line of its traceback."""
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

@@ -1,0 +1,109 @@
+"""Reading topics without a group: from a known offset, up to a known end or on and on. Commits nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from streams.runtime.closing import close
+from streams.runtime.model import Record, RuntimeFailed
+
+
+def record_of(raw: Any) -> Record:
+    """Ours from aiokafka's."""
+    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+
+
+class Reader:
+    """All partitions of some topics, read_committed. `start` must be awaited first; then `seek`, then `read`."""
+
+    def __init__(self, bootstrap: str, topics: Sequence[str], *, client_id: str = "hil") -> None:
+        self._bootstrap = bootstrap
+        self._topics = tuple(topics)
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            client_id=client_id,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+        )
+        self.partitions: tuple[TopicPartition, ...] = ()
+
+    async def start(self, only: Sequence[TopicPartition] | None = None) -> None:
+        """Connect and take `only` these partitions, or all of the topics. Nothing is read before the first `seek`."""
+        try:
+            self.partitions = tuple(only) if only is not None else await self._all_partitions()
+            await self._consumer.start()
+        except KafkaError as error:
+            await self.stop()
+            raise RuntimeFailed(
+                f"no Kafka broker answers at {self._bootstrap} ({error}): start it or correct the address"
+            ) from error
+        except BaseException:
+            await self.stop()
+            raise
+        self._consumer.assign(list(self.partitions))
+
+    async def stop(self) -> None:
+        await close(self._consumer.stop())
+
+    async def beginnings(self) -> dict[TopicPartition, int]:
+        return dict(await self._consumer.beginning_offsets(list(self.partitions)))
+
+    async def ends(self) -> dict[TopicPartition, int]:
+        """One past the last record that is there and not part of an open transaction."""
+        return dict(await self._consumer.end_offsets(list(self.partitions)))
+
+    async def offsets_at(self, timestamp_ms: int) -> dict[TopicPartition, int]:
+        """The first offsets not older than a time; the end where there is none."""
+        ends = await self.ends()
+        found = await self._consumer.offsets_for_times(dict.fromkeys(self.partitions, timestamp_ms))
+        return {
+            partition: ends[partition] if found[partition] is None else found[partition].offset for partition in self.partitions
+        }
+
+    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        for partition, offset in offsets.items():
+            self._consumer.seek(partition, offset)
+
+    async def read(self, timeout_ms: int) -> list[Any]:
+        """What has arrived, or nothing after the timeout: aiokafka's records, in order per partition."""
+        fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
+        return [raw for records in fetched.values() for raw in records]
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Whether everything before these ends has been returned by `read`.
+
+        Asks for positions and not for the last record's offset: a log may end in a transaction marker, or be empty.
+        """
+        for partition, end in ends.items():
+            if await self._consumer.position(partition) < end:
+                return False
+        return True
+
+    async def _all_partitions(self) -> tuple[TopicPartition, ...]:
+        counts = await partition_counts(self._bootstrap, self._topics)
+        return tuple(TopicPartition(topic, number) for topic in self._topics for number in range(counts[topic]))
+
+
+async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has. Raises RuntimeFailed when the broker does not answer or does not have one of them."""
+    client: Any = AIOKafkaClient(bootstrap_servers=bootstrap)
+    try:
+        await client.bootstrap()
+        known = await client.fetch_all_metadata()
+    except KafkaError as error:
+        raise RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({error}): start it or correct the address") from error
+    finally:
+        await close(client.close())
+    counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
+    missing = sorted(topic for topic, count in counts.items() if not count)
+    if missing:
+        raise RuntimeFailed(f"the broker at {bootstrap} has no topic {', '.join(missing)}: create it first")
+    return counts

@@ -1,0 +1,215 @@
+"""Runs one processor over its topics, until stopped or until the infrastructure fails. Knows nothing of what the records mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any, Generic
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.runtime.closing import end
+from streams.runtime.kafka import Commits, GroupCommits, Member, TransactionalCommits, restore
+from streams.runtime.model import DeadLetter, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
+from streams.runtime.partition import PartitionOwner, PartitionStatus, Surroundings
+from streams.runtime.publisher import Publisher
+from streams.runtime.reading import partition_counts
+from streams.runtime.store import StateStore
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 500
+KEEP_S = 3600.0
+"""How old the knowledge of a kept state may be. Well below a changelog's delete.retention.ms (a day), after which deletions vanish."""
+
+
+class Runtime(Generic[S]):
+    """`await run()` until `stop()`. Cancelling `run` is a crash: nothing more is committed."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        processor: Processor[S],
+        codec: StateCodec[S] | None,
+        dead_letter: DeadLetter,
+        *,
+        publisher: Publisher | None = None,
+    ) -> None:
+        """A `publisher` that is given is shared with others: it is neither started nor stopped here."""
+        if settings.changelogs and codec is None:
+            raise ValueError(f"processor {settings.group} has changelogs and no codec for its states: give it one")
+        self.settings = settings
+        self._processor = processor
+        self._codec = codec
+        self._dead_letter = dead_letter
+        self._shared = publisher
+        self._owners: dict[TopicPartition, PartitionOwner[S]] = {}
+        self._kept: dict[TopicPartition, StateStore[S]] = {}
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._failure: asyncio.Future[None] | None = None
+        self._member: Member | None = None
+        self._around: Surroundings[S] | None = None
+
+    async def run(self) -> None:
+        """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced when it cannot go on."""
+        self._failure = asyncio.get_running_loop().create_future()
+        publisher: Publisher | None = None
+        try:
+            await self._check_topics()
+            publisher = self._shared or await self._own_publisher()
+            self._member = Member(self.settings, assigned=self._assigned, revoked=self._revoked)
+            self._around = Surroundings(
+                self.settings, self._processor, publisher, self._dead_letter, self._member, self._opened, self._lost, self._fail
+            )
+            await self._work(self._member, publisher)
+            await self._drain_all()
+        finally:
+            await asyncio.gather(*(owner.abort() for owner in self._owners.values()))
+            self._owners.clear()
+            self._ready.clear()
+            if self._member is not None:
+                await self._member.stop()
+            if publisher is not None and self._shared is None:
+                await (publisher.stop() if self._stop.is_set() else publisher.abort())
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Drain what is in flight, commit, leave the group; returns when `run` has ended."""
+        self._stop.set()
+        await self._ended.wait()
+
+    async def ready(self) -> None:
+        """Returns once every partition assigned to this member is restored and at work. Raises when `run` has ended instead."""
+        ready, ended = asyncio.ensure_future(self._ready.wait()), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
+        if not self._ready.is_set():
+            raise RuntimeFailed(f"{self.settings.group} ended before it was ready: its run() says why")
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready.is_set()
+
+    def status(self) -> list[PartitionStatus]:
+        """Every partition owned, in order."""
+        return [self._owners[tp].status() for tp in sorted(self._owners)]
+
+    async def _work(self, member: Member, publisher: Publisher) -> None:
+        assert self._failure is not None
+        stopping = asyncio.ensure_future(self._stop.wait())
+        polling = asyncio.ensure_future(self._poll(member))
+        try:
+            await asyncio.wait((stopping, polling, self._failure, publisher.failed), return_when=asyncio.FIRST_COMPLETED)
+            if publisher.failed.done():
+                raise publisher.failure()
+            for ended in (self._failure, polling):
+                if ended.done():
+                    ended.result()
+        except KafkaError as error:
+            raise RuntimeFailed(
+                f"{self.settings.group}: the broker at {self.settings.bootstrap} failed it for good: {error!r}"
+            ) from error
+        finally:
+            await end({stopping, polling})
+
+    async def _poll(self, member: Member) -> None:
+        await member.start()
+        while True:
+            for tp, raws in (await member.poll(POLL_MS)).items():
+                owner = self._owners.get(tp)
+                if owner is not None:
+                    owner.feed(raws)
+            await asyncio.sleep(0)  # with records at hand, polling does not wait; others must have their turn
+
+    async def _drain_all(self) -> None:
+        await asyncio.gather(*(owner.drain(self.settings.drain_deadline_s) for owner in self._owners.values()))
+
+    # What the group tells us. Every rebalance takes all partitions away and gives some back.
+
+    async def _revoked(self, revoked: set[TopicPartition]) -> None:
+        self._ready.clear()
+        owners = [owner for tp, owner in self._owners.items() if tp in revoked]
+        ended = await asyncio.gather(*(owner.drain(self.settings.drain_deadline_s) for owner in owners), return_exceptions=True)
+        for owner, error in zip(owners, ended, strict=True):
+            if error is not None:
+                self._fail(error)
+            del self._owners[owner.tp]
+            self._kept[owner.tp] = owner.log.store
+
+    def _assigned(self, assigned: set[TopicPartition]) -> None:
+        assert self._member is not None
+        for tp in sorted(assigned):
+            self._member.pause(tp)
+            self._owners[tp] = self._owner_of(tp)
+            self._owners[tp].start()
+        self._kept.clear()
+        self._opened(None)
+
+    def _owner_of(self, tp: TopicPartition) -> PartitionOwner[S]:
+        assert self._around is not None
+        assert self._member is not None
+        if not self.settings.changelogs:
+            return PartitionOwner(tp, self._around, GroupCommits(self._member, tp), StateStore(_NoCodec()), None)
+        assert self._codec is not None
+        store = self._kept.pop(tp, None)
+        if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
+            store = StateStore(self._codec)
+        commits: Commits = TransactionalCommits(self.settings, tp)
+        return PartitionOwner(tp, self._around, commits, store, partial(restore, self.settings, tp))
+
+    def _opened(self, owner: PartitionOwner[S] | None) -> None:
+        if all(owner.phase == "working" for owner in self._owners.values()):
+            self._ready.set()
+
+    def _lost(self, owner: PartitionOwner[S]) -> None:
+        """Fenced. The group will take the partition from us soon; if it does not, two groups share one name: stop."""
+        log.error("%s", owner.lost)
+
+        def give_up() -> None:
+            if self._owners.get(owner.tp) is owner and owner.lost is not None:
+                self._fail(owner.lost)
+
+        asyncio.get_running_loop().call_later(self.settings.session_timeout_ms / 1000, give_up)
+
+    def _fail(self, error: BaseException) -> None:
+        assert self._failure is not None
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _own_publisher(self) -> Publisher:
+        settings = self.settings
+        publisher = Publisher(
+            settings.bootstrap,
+            client_id=settings.client_id,
+            max_message_bytes=settings.max_message_bytes,
+            patience_s=settings.broker_patience_s,
+        )
+        await publisher.start()
+        return publisher
+
+    async def _check_topics(self) -> None:
+        settings = self.settings
+        counts = await partition_counts(settings.bootstrap, (*settings.topics, *settings.changelogs.values()))
+        for topic, changelog in settings.changelogs.items():
+            if counts[topic] != counts[changelog]:
+                raise RuntimeFailed(
+                    f"{topic} has {counts[topic]} partitions and its changelog {changelog} has {counts[changelog]}: "
+                    "they must be equal, recreate the changelog"
+                )
+
+
+class _NoCodec:
+    """For processors without state."""
+
+    def encode(self, state: Any) -> bytes:
+        raise TypeError("a stateless processor has no state to encode")
+
+    def decode(self, data: bytes) -> Any:
+        raise TypeError("a stateless processor has no state to decode")

@@ -1,0 +1,107 @@
+"""What a handler holds while it handles one record, and what `opened` gets to see of a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, Protocol
+
+from streams.runtime.effects import EffectsLog, Entry
+from streams.runtime.model import Fenced, Outgoing, S
+from streams.runtime.publisher import Publisher
+
+
+class Owner(Protocol[S]):
+    """What a step needs of the partition it belongs to."""
+
+    log: EffectsLog[S]
+    publisher: Publisher
+    lost: Fenced | None
+    stateful: bool
+    topic: str
+    partition: int
+
+    def settle(self, entry: Entry[S]) -> None: ...
+    def commit_soon(self) -> None: ...
+
+
+class StepOfRecord(Generic[S]):
+    """model.Step. Also the receipt of what it published: the record settles when the handler and all outputs are through."""
+
+    __slots__ = ("_entry", "_outs", "_owner", "_puts", "partition")
+
+    def __init__(self, owner: Owner[S], entry: Entry[S]) -> None:
+        self.partition = owner.partition
+        self._owner = owner
+        self._entry = entry
+        self._puts: dict[str, S | None] = {}
+        self._outs: list[Outgoing] = []
+
+    def get(self, key: str) -> S | None:
+        if key in self._puts:
+            return self._puts[key]
+        return self._owner.log.get(key)
+
+    def put(self, key: str, state: S | None) -> None:
+        self._need_state()
+        self._puts[key] = state
+
+    def publish(self, out: Outgoing) -> None:
+        self._owner.publisher.check(out)
+        self._outs.append(out)
+
+    async def journal(self, key: str, state: S | None) -> None:
+        self._need_state()
+        if self._owner.lost is not None:
+            raise Fenced(str(self._owner.lost))
+        journal = self._owner.log.journal(key, state)
+        self._puts.pop(key, None)
+        self._owner.commit_soon()
+        await journal.durable
+        self._send()
+
+    def finish(self) -> None:
+        """The handler has returned: its puts and outputs take effect."""
+        if self._puts:
+            self._owner.log.apply(self._entry, self._puts)
+        self._send()
+        self.delivered(0, 0)
+
+    def delivered(self, partition: int, offset: int) -> None:
+        """publisher.Receipt: one part of the record is through."""
+        self._entry.waiting -= 1
+        if not self._entry.waiting:
+            self._owner.settle(self._entry)
+
+    def _send(self) -> None:
+        outs = self._outs
+        if outs:
+            self._outs = []
+            self._entry.waiting += len(outs)
+            publish = self._owner.publisher.publish
+            for out in outs:
+                publish(out, self)
+
+    def _need_state(self) -> None:
+        if not self._owner.stateful:
+            raise TypeError(
+                f"the processor of {self._owner.topic} has no changelog and keeps no state: give it one in its settings"
+            )
+
+
+class ViewOfPartition(Generic[S]):
+    """model.PartitionView."""
+
+    def __init__(self, owner: Owner[S]) -> None:
+        self.topic = owner.topic
+        self.partition = owner.partition
+        self._owner = owner
+
+    def get(self, key: str) -> S | None:
+        return self._owner.log.get(key)
+
+    def items(self) -> Iterable[tuple[str, S]]:
+        return self._owner.log.items()
+
+    def publish(self, out: Outgoing) -> None:
+        self._owner.publisher.check(out)
+        self._owner.publisher.publish(out)

@@ -1,0 +1,69 @@
+"""The committed states of one partition: bytes as in the changelog, decoded on demand. Holds nothing that is not durable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic
+
+from streams.runtime.model import S, StateCodec
+
+HOT = 2048
+"""Decoded states kept at hand, for a partition."""
+
+
+class StateStore(Generic[S]):
+    def __init__(self, codec: StateCodec[S]) -> None:
+        self._codec = codec
+        self._encoded: dict[str, bytes] = {}
+        self._hot: dict[str, S] = {}
+        self.next_offset = 0
+        """First changelog offset not contained."""
+        self.known_at = 0.0
+        """When it was last known to be complete, on the loop's clock."""
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def get(self, key: str) -> S | None:
+        state = self._hot.get(key)
+        if state is None:
+            data = self._encoded.get(key)
+            if data is None:
+                return None
+            state = self._codec.decode(data)
+            self._heat(key, state)
+        return state
+
+    def items(self) -> Iterator[tuple[str, S]]:
+        for key in list(self._encoded):
+            state = self.get(key)
+            if state is not None:
+                yield key, state
+
+    def encode(self, state: S) -> bytes:
+        return self._codec.encode(state)
+
+    def load(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one changelog record."""
+        if key is None:
+            return
+        name = key.decode()
+        self._hot.pop(name, None)
+        if value is None:
+            self._encoded.pop(name, None)
+        else:
+            self._encoded[name] = value
+
+    def commit(self, key: str, state: S | None, data: bytes | None) -> None:
+        """The state is in the changelog now."""
+        self._hot.pop(key, None)
+        if state is None or data is None:
+            self._encoded.pop(key, None)
+        else:
+            self._encoded[key] = data
+            self._heat(key, state)
+
+    def _heat(self, key: str, state: S) -> None:
+        if len(self._hot) >= HOT:
+            del self._hot[next(iter(self._hot))]
+        self._hot[key] = state
