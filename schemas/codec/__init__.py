@@ -46,13 +46,7 @@ def encode(event: Event | InboundMessage, *, encoding: Encoding | None = None, s
     try:
         return _write(event, chosen), cloud_event(event, chosen, source)
     except _REFUSALS as error:
-        clean = event.model_copy(update={name: _without_lone_surrogates(value) for name, value in event.__dict__.items()})
-        if clean == event:
-            raise _unencodable(event, error) from error
-    try:
-        return _write(clean, chosen), cloud_event(clean, chosen, source)
-    except _REFUSALS as error:
-        raise _unencodable(event, error) from error
+        return _encode_mended(event, chosen, source, error)
 
 
 def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> Event:
@@ -151,6 +145,17 @@ def _write(event: Event | InboundMessage, encoding: Encoding) -> bytes:
 
 _REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What fastavro, msgspec and pydantic raise for content they have no room for."""
+
+
+def _encode_mended(event: Event | InboundMessage, encoding: Encoding, source: str, error: Exception) -> tuple[bytes, Headers]:
+    """A second try without half surrogate pairs, which models and tools do write. `error` is what the first one met."""
+    try:
+        mended = event.model_copy(update={name: _without_lone_surrogates(value) for name, value in event.__dict__.items()})
+        if mended != event:
+            return _write(mended, encoding), cloud_event(mended, encoding, source)
+    except _REFUSALS as again:
+        error = again
+    raise _unencodable(event, error) from error
 
 
 def _unencodable(event: Event | InboundMessage, error: Exception) -> Unencodable:

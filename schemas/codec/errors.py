@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Undecodable(ValueError):  # noqa: N818 - named for what becomes of the record, as Retryable and Fatal are
+class Undecodable(ValueError):
     """The bytes are not a message we know. They would not become one by trying again: the record goes to dead-letters."""
 
     def __init__(self, code: str, reason: str) -> None:
@@ -17,7 +17,7 @@ class Undecodable(ValueError):  # noqa: N818 - named for what becomes of the rec
         return f"Undecodable({self.code!r}, {self.reason!r})"
 
 
-class Unencodable(ValueError):  # noqa: N818 - named for what becomes of the event, as Retryable and Fatal are
+class Unencodable(ValueError):
     """The event holds something its schema has no room for. A defect of whoever built it."""
 
 

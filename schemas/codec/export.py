@@ -17,7 +17,7 @@ from schemas.codec.compatibility import check_compatibility
 from schemas.codec.registry import FOLDER, Model, event_types, fingerprint
 
 
-class Incompatible(ValueError):  # noqa: N818 - named for what is wrong with the schemas
+class Incompatible(ValueError):
     """The models cannot read what was written under the versions in the folder."""
 
     def __init__(self, faults: list[str]) -> None:

@@ -19,9 +19,12 @@ from pydantic import BaseModel
 from schemas.codec.avro_schema import marks
 from schemas.codec.errors import Undecodable
 from schemas.codec.registry import Model, Version, by_fingerprint, current
+from schemas.codec.strict_json import depth
 
 MARKER = b"\xc3\x01"
 HEAD = len(MARKER) + 8
+MAX_DEPTH = 200
+"""Levels in a field that travels as JSON text. Twice what a customer may send, and less than any JSON writer here stops at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,13 @@ def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[st
 
 
 def from_json(text: str) -> Any:
-    """A JSON text of our own writing."""
+    """JSON of our own writing, a whole value or a field. Not for strangers: of a key that comes twice the last one wins."""
     try:
         return _DECODER.decode(text)
     except RecursionError:
-        raise Undecodable("too_deep", "a JSON field is nested too deeply. Its writer must send a flatter value.") from None
+        raise Undecodable("too_deep", "JSON is nested too deeply. Its writer must send a flatter value.") from None
     except ValueError as error:
-        raise Undecodable("invalid_json", f"a field that travels as JSON text is not JSON: {error}.") from None
+        raise Undecodable("invalid_json", f"what should be JSON is not: {error}. Its writer must send one JSON value.") from None
 
 
 def _body(value: bytes, version: Version) -> dict[str, Any]:
@@ -99,10 +102,17 @@ def _record(event: BaseModel, plan: Plan) -> Mapping[str, Any]:
         return event.__dict__
     record = dict(event.__dict__)
     for name in plan.json_fields:
-        record[name] = _ENCODER.encode(record[name]).decode()
+        record[name] = _json_text(name, record[name])
     for name, inner in plan.nested:
         record[name] = _each(record[name], partial(_record, plan=inner))
     return record
+
+
+def _json_text(name: str, value: Any) -> str:
+    text = _ENCODER.encode(value)
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and depth(_DECODER.decode(text)) > MAX_DEPTH:
+        raise ValueError(f"`{name}` is nested more than {MAX_DEPTH} deep")
+    return text.decode()
 
 
 def _parse_json_fields(record: dict[str, Any], plan: Plan, parse_json: Callable[[str], Any]) -> None:

@@ -42,7 +42,7 @@ def parse_text(text: str) -> Any:
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(parsed) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth(parsed) > MAX_DEPTH:
         raise _too_deep()
     if _SURROGATE_ESCAPE.search(text):
         _refuse_lone_surrogates(parsed)
@@ -83,7 +83,7 @@ def _too_deep() -> Undecodable:
     return Undecodable("too_deep", f"lists and objects are nested more than {MAX_DEPTH} deep. Send a flatter value.")
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """How many lists and objects are within each other; without recursion, so that depth itself cannot hurt."""
     level, depth = [value], 0
     while level := [item for item in level if isinstance(item, (dict, list))]:

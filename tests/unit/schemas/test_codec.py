@@ -156,16 +156,27 @@ def test_free_json_takes_what_json_has_a_form_for(encoding: Any) -> None:
     assert decode(*encode(event, encoding=encoding)).output == {"n": None, "t": [1, 2], "m": {"a": 1}}  # type: ignore[attr-defined]
 
 
-NESTED: list[Any] = []
-for _ in range(5_000):
-    NESTED = [NESTED]
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize("encoding", ["avro", "json"])
-@pytest.mark.parametrize("output", [object(), NESTED], ids=["object", "depth"])
+@pytest.mark.parametrize("output", [object(), nested(5_000)], ids=["object", "depth"])
 def test_what_json_has_no_form_for_is_a_defect_with_a_name(output: object, encoding: Any) -> None:
     with pytest.raises(Unencodable, match=r"hil\.node\.completed"):
         encode(completed(output=output), encoding=encoding)
+
+
+def test_what_a_node_may_put_out_fits_into_the_response_too() -> None:
+    """The bound on depth is met where the output is first written, not later when a response carries it."""
+    deepest = nested(single_object.MAX_DEPTH)
+    encode(completed(output=deepest), encoding="avro")
+    encode(completed(output={"outputs": {"node": deepest}}), encoding="json")
+    with pytest.raises(Unencodable, match=r"`output` is nested more than 200 deep"):
+        encode(completed(output=[deepest]), encoding="avro")
 
 
 def test_a_number_beyond_64_bits_does_not_fit_an_avro_field() -> None:
