@@ -6,11 +6,12 @@ import timeit
 from collections.abc import Callable
 from pathlib import Path
 
-from schemas.codec import decode, decode_inbound, encode, encoding_of
+from schemas.codec import Encoding, decode, decode_inbound, encode, encoding_of
 from schemas.codec.registry import current, event_types
 from schemas.events import InboundMessage
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "unit" / "schemas" / "golden"
+ENCODINGS: tuple[Encoding, ...] = ("avro", "json")
 ROUNDS, CALLS = 5, 1_000
 
 
@@ -20,15 +21,14 @@ def microseconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    print(
-        f"{'type':<24}{'default':>8} | {'avro bytes':>10}{'encode µs':>11}{'decode µs':>11} | {'json bytes':>10}{'encode µs':>11}{'decode µs':>11}"
-    )
+    columns = "".join(f" | {encoding + ' bytes':>10}{'encode µs':>11}{'decode µs':>11}" for encoding in ENCODINGS)
+    print(f"{'type':<24}{'default':>8}{columns}")
     for kind, model in event_types().items():
         read = decode_inbound if model is InboundMessage else decode
         golden = GOLDEN / f"{kind}.{current(model).fingerprint.hex()}.avro"
         event = read(golden.read_bytes(), ())
         cells = ""
-        for encoding in ("avro", "json"):
+        for encoding in ENCODINGS:
             value, headers = encode(event, encoding=encoding)
             encoding_us = microseconds(lambda event=event, encoding=encoding: encode(event, encoding=encoding))
             decoding_us = microseconds(lambda read=read, value=value, headers=headers: read(value, headers))
