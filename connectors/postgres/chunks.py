@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ WORDS = 200
 """What a chunk aims for; a paragraph is only cut when it is longer than this by itself."""
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
-_LONGEST_WORD = 1_000
-"""Characters; text without spaces is cut there, so that no chunk is unbounded."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
+_LETTERS_A_WORD = 20
+"""Many scripts do without spaces: this many letters count as a word, so that no chunk is unbounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def chunks(markdown: str, *, words: int = WORDS) -> list[Chunk]:
         packed: list[str] = []
         size = 0
         for piece in (piece for paragraph in paragraphs for piece in _pieces(paragraph, words)):
-            length = len(piece.split())
+            length = _size(piece)
             if packed and size + length > words:
                 found.append(Chunk(heading, "\n\n".join(packed)))
                 packed, size = [], 0
@@ -78,24 +79,31 @@ def _headings(markdown: str) -> Iterator[tuple[int, str]]:
 
 
 def _pieces(paragraph: str, words: int) -> Iterator[str]:
-    """The paragraph, or its sentences packed, or its words, whichever is the largest that fits."""
-    if len(paragraph.split()) <= words and len(paragraph) <= words * 20:
+    """The paragraph if it is short enough, else runs of its words, cut between sentences where that leaves most of a piece."""
+    room = words * _LETTERS_A_WORD
+    if _size(paragraph) <= words:
         yield paragraph
         return
     packed: list[str] = []
+    letters = 0
     for sentence in _SENTENCE_END.split(paragraph):
         for word in sentence.split():
-            for start in range(0, len(word), _LONGEST_WORD):
-                packed.append(word[start : start + _LONGEST_WORD])
-                if len(packed) >= words or sum(map(len, packed)) >= words * 20:
+            for part in (word[start : start + room] for start in range(0, len(word), room)):
+                if packed and (len(packed) == words or letters + len(packed) + len(part) > room):
                     yield " ".join(packed)
-                    packed = []
-        # Cut between sentences once the piece is mostly full.
+                    packed, letters = [], 0
+                packed.append(part)
+                letters += len(part)
         if len(packed) >= words * 2 // 3:
             yield " ".join(packed)
-            packed = []
+            packed, letters = [], 0
     if packed:
         yield " ".join(packed)
+
+
+def _size(text: str) -> int:
+    """In words, or what its letters would make of them."""
+    return max(len(text.split()), math.ceil(len(text) / _LETTERS_A_WORD))
 
 
 def _joined(paragraphs: list[list[str]]) -> list[str]:

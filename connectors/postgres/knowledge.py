@@ -23,6 +23,24 @@ _QUERY_CHARACTERS = 4_000
 """As long as the longest chunk; more would only blur what is looked for."""
 
 
+_KNOWN = """
+UPDATE knowledge_documents SET metadata = coalesce($2::text::jsonb, metadata) WHERE document_id = $1 RETURNING 1
+"""
+
+
+def search_statement(dimensions: int) -> str:
+    """Parameters: the vector as text, the embedder, what the metadata must contain, how many.
+
+    The planner uses the HNSW index of this length.
+    """
+    distance = f"c.embedding::vector({dimensions}) <=> $1::text::vector({dimensions})"
+    return (
+        f"SELECT c.document_id, d.source, d.title, c.heading, c.text, 1 - ({distance}) AS score "  # noqa: S608  # an int
+        "FROM knowledge_chunks AS c JOIN knowledge_documents AS d USING (document_id) "
+        f"WHERE c.dimensions = {dimensions} AND c.embedder = $2 AND d.metadata @> $3::text::jsonb ORDER BY {distance} LIMIT $4"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     document_id: str
@@ -76,27 +94,24 @@ class KnowledgeStore:
             raise StorageError(f"{source} has no text to keep: give a markdown or text file with at least one paragraph")
         await self._adopt()
         document_id = hashlib.sha256(f"{title}\0{content}".encode()).hexdigest()[:16]
-        if await self._pool.fetchval(
-            "UPDATE knowledge_documents SET metadata = coalesce($2::text::jsonb, metadata) WHERE document_id = $1 RETURNING 1",
-            document_id,
-            None if metadata is None else json_text(dict(metadata)),
-        ):
+        about = None if metadata is None else json_text(dict(metadata))
+        if await self._pool.fetchval(_KNOWN, document_id, about):
             return Added(document_id, title, len(pieces), "unchanged")
         vectors = await self._vectors(title, pieces)
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
+            if await connection.fetchval(_KNOWN, document_id, about):  # somebody else has just added the same
+                return Added(document_id, title, len(pieces), "unchanged")
             replaced = await connection.fetchval("DELETE FROM knowledge_documents WHERE source = $1 RETURNING 1", source)
-            inserted = await connection.fetchval(
+            await connection.execute(
                 "INSERT INTO knowledge_documents (document_id, source, title, content, metadata) "
-                "VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (document_id) DO NOTHING RETURNING 1",
+                "VALUES ($1, $2, $3, $4, coalesce($5::text::jsonb, '{}'))",
                 document_id,
                 source,
                 title,
                 content,
-                json_text(dict(metadata or {})),
+                about,
             )
-            if not inserted:  # somebody else added the same in the meantime
-                return Added(document_id, title, len(pieces), "unchanged")
             await self._insert(connection, document_id, pieces, vectors)
         return Added(document_id, title, len(pieces), "replaced" if replaced else "added")
 
@@ -133,15 +148,7 @@ class KnowledgeStore:
             await connection.execute(f"SET LOCAL hnsw.ef_search = {max(40, min(1000, top_k * 4))}")
             await connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             rows = await connection.fetch(
-                f"SELECT c.document_id, d.source, d.title, c.heading, c.text, "  # noqa: S608  # size is an int
-                f"1 - (c.embedding::vector({size}) <=> $1::text::vector({size})) AS score "
-                "FROM knowledge_chunks AS c JOIN knowledge_documents AS d USING (document_id) "
-                f"WHERE c.dimensions = {size} AND c.embedder = $2 AND d.metadata @> $3::text::jsonb "
-                f"ORDER BY c.embedding::vector({size}) <=> $1::text::vector({size}) LIMIT $4",
-                _written(vector),
-                self._embedder.name,
-                json_text(dict(filters or {})),
-                top_k,
+                search_statement(size), _written(vector), self._embedder.name, json_text(dict(filters or {})), top_k
             )
             if not rows:
                 await self._explain_nothing(connection)

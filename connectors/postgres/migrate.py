@@ -62,16 +62,16 @@ async def migrate(pool: Pool, steps: Sequence[Migration] | None = None) -> list[
                 await connection.execute(step.sql)
             except asyncpg.FeatureNotSupportedError as error:
                 raise StorageError(
-                    f"migration {step.name} failed ({error}): install pgvector 0.8 or newer on this Postgres, "
+                    f"migration {step.name} failed ({error.message}): install pgvector 0.8 or newer on this Postgres, "
                     "or use an image that has it, such as pgvector/pgvector"
                 ) from error
             except asyncpg.InsufficientPrivilegeError as error:
                 raise StorageError(
-                    f"migration {step.name} is not permitted ({error}): "
+                    f"migration {step.name} is not permitted ({error.message}): "
                     "let an administrator run `CREATE EXTENSION vector` and grant this user CREATE on the schema"
                 ) from error
             except asyncpg.PostgresError as error:
-                raise StorageError(f"migration {step.name} failed, nothing was changed: {error}") from error
+                raise StorageError(f"migration {step.name} failed, nothing was changed: {error.message}") from error
             await connection.execute(
                 "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
                 step.version,
@@ -101,6 +101,6 @@ def _missing(wanted: Sequence[Migration], applied: dict[int, tuple[str, str]]) -
         if step.checksum != checksum:
             raise StorageError(
                 f"the database was made with another text of migration {name} than this version has: "
-                "use the version that made it, or start with an empty database and `hil rebuild`"
+                "use the version that made it, or start with an empty database and copy the log again"
             )
     return [step for step in wanted if step.version not in applied]

@@ -10,7 +10,7 @@ import pytest
 from agents.errors import Retryable
 from connectors.embeddings import WordLlamaEmbedder
 from connectors.postgres.errors import StorageError
-from connectors.postgres.knowledge import KnowledgeStore
+from connectors.postgres.knowledge import KnowledgeStore, search_statement
 from connectors.postgres.memory import PostgresMemory
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
@@ -49,8 +49,7 @@ async def store(pool: Pool) -> KnowledgeStore:
 
 async def test_the_passage_about_it_comes_first(store: KnowledgeStore) -> None:
     hits = await store.search("how long do I have to send my shoes back?", top_k=2)
-    assert [hit.source for hit in hits][0] == "returns.md"
-    assert hits[0].title == "Returns"
+    assert (hits[0].source, hits[0].title) == ("returns.md", "Returns")
     assert "30 days" in hits[0].text
     assert 1 >= hits[0].score >= hits[1].score >= -1
 
@@ -148,13 +147,10 @@ async def test_with_many_passages_the_search_uses_the_index(pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO knowledge_documents (document_id, source, title, content) VALUES ('d', 's', 't', 'c');"
         "INSERT INTO knowledge_chunks SELECT 'd', n, '', 'text', 'e', 256,"
-        " (SELECT array_agg(random() + n * 0) FROM generate_series(1, 256))::vector FROM generate_series(1, 3000) AS n;"
-        "ANALYZE knowledge_chunks"
+        " (SELECT array_agg(sin(n * i)) FROM generate_series(1, 256) AS i)::vector FROM generate_series(1, 3000) AS n;"
+        "ANALYZE"
     )
-    plan = await pool.fetch(
-        "EXPLAIN SELECT text FROM knowledge_chunks WHERE dimensions = 256 AND embedder = 'e' "
-        f"ORDER BY embedding::vector(256) <=> '{[1.0] * 256}'::text::vector(256) LIMIT 5"
-    )
+    plan = await pool.fetch("EXPLAIN " + search_statement(256), str([1.0] * 256), "e", "{}", 5)
     assert any("knowledge_chunks_hnsw_256" in row[0] for row in plan)
 
 
