@@ -38,6 +38,7 @@ CODES: dict[str, str] = {
     "no_schema_registry": "The value has a schema registry's frame, and none is configured.",
     "truncated": "The Avro value ends too early.",
     "trailing_bytes": "Something follows the end of the Avro value.",
+    "unknown_workflow": "The message names a workflow that is not published.",
     "invalid_avro": "The bytes do not fit the Avro schema they name.",
 }
 """Every code an Undecodable may carry, and what it means."""

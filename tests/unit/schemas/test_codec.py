@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -20,6 +20,8 @@ from schemas.codec.avro_schema import marks
 from schemas.codec.headers import rfc3339
 from schemas.codec.registry import event_types
 
+STEADY = settings(deadline=None, derandomize=True)
+"""The same cases each time, however slow the machine."""
 TIMER = events.TimerFired(id="t-1", time_ms=1_795_449_600_123, conversation_id="c-1", timer_id="retry", due_ms=5)
 LONG = st.integers(0, 2**63 - 1)
 JSON = st.recursive(
@@ -75,6 +77,7 @@ def inbound(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]
 
 @pytest.mark.parametrize("encoding", ["avro", "json"])
 @pytest.mark.parametrize("kind", event_types())
+@STEADY
 @given(data=st.data())
 def test_decode_is_the_inverse_of_encode(kind: str, encoding: Any, data: st.DataObject) -> None:
     event = data.draw(instances(event_types()[kind]))
@@ -221,6 +224,7 @@ def test_a_value_outside_the_models_limits_is_refused_in_avro_too() -> None:
 
 
 @pytest.mark.parametrize("kind", event_types())
+@STEADY
 @given(data=st.data())
 def test_no_bytes_behind_a_known_fingerprint_do_more_than_be_refused(kind: str, data: st.DataObject) -> None:
     head = single_object.MARKER + single_object.current(event_types()[kind]).fingerprint
