@@ -12,14 +12,15 @@ from typing import Protocol
 from schemas import topics
 from schemas.base import Event
 from schemas.codec import Undecodable, decode
-from streams.runtime.model import Record
+from streams.deadletters import dead_letter
+from streams.runtime import Outgoing, Record
 
 _log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
-TOPICS = (
+PROJECTED = (
     topics.WORKFLOW_EVENTS,
     topics.ROUTING_DECISIONS,
     topics.ACTION_USAGE,
@@ -38,7 +39,7 @@ class Projection(Protocol):
     """A store that people read."""
 
     async def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """Take the partitions over from any earlier owner; the offset to go on at, for each."""
+        """Take the partitions over from any earlier owner; the offset to go on at, for each that has been begun."""
         ...
 
     async def apply(self, events: Sequence[Event], positions: Mapping[Partition, int], *, rejected: Rejected) -> None:
@@ -50,19 +51,27 @@ class Projection(Protocol):
         ...
 
 
-Skipped = Callable[[Record, str, str], Awaitable[None]]
-"""(record, code, reason in words): a record that is passed without being shown. Awaited before the position moves past it."""
+Send = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
 
 class Projector:
-    """A batch processor for streams.runtime: it owns its positions and handles records by the thousand."""
+    """A batch processor for streams.runtime: it owns its positions and handles records by the thousand.
 
-    def __init__(self, projection: Projection, *, skipped: Skipped) -> None:
+    A record that cannot be shown is passed: it goes to dead letters through `send` before the position moves past it,
+    or only into the process's own log without one.
+    """
+
+    def __init__(self, projection: Projection, *, send: Send | None = None, name: str = "hil.projector") -> None:
         self._projection = projection
-        self._skipped = skipped
+        self._send = send
+        self._name = name
+        self._next: dict[Partition, int] = {}
 
     async def positions(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        return await self._projection.positions(partitions)
+        """Where to go on, for each partition that has been begun; the others start at their beginning."""
+        positions = await self._projection.positions(partitions)
+        self._next |= dict.fromkeys(partitions, 0) | dict(positions)
+        return positions
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Records of any of our partitions, each partition's in the order of its offsets."""
@@ -70,13 +79,16 @@ class Projector:
         origins: dict[int, Record] = {}
         positions: dict[Partition, int] = {}
         for record in records:
-            positions[record.topic, record.partition] = record.offset + 1
+            partition = record.topic, record.partition
+            if record.offset < positions.get(partition, self._next[partition]):
+                continue  # fetched before a rebalance, and applied since
+            positions[partition] = record.offset + 1
             if record.value is None:
                 continue  # a tombstone of a compacted topic says nothing new to people
             try:
                 event = decode(record.value, record.headers)
             except Undecodable as error:
-                await self._skip(record, error.code, error.reason)
+                await self._pass_over(record, error.code, error.reason)
                 continue
             events.append(event)
             origins[id(event)] = record
@@ -84,13 +96,14 @@ class Projector:
             return
 
         async def reject(event: Event, reason: str) -> None:
-            await self._skip(origins[id(event)], "not_projectable", reason)
+            await self._pass_over(origins[id(event)], "not_projectable", reason)
 
         await self._projection.apply(events, positions, rejected=reject)
+        self._next |= positions
 
-    async def _skip(self, record: Record, code: str, reason: str) -> None:
-        if record.topic == topics.DEAD_LETTERS:
-            # What is wrong with a dead letter must not become a dead letter: it would be read here again, and again.
-            _log.warning("dead letter %s-%d-%d is not shown: %s", record.topic, record.partition, record.offset, reason)
+    async def _pass_over(self, record: Record, code: str, reason: str) -> None:
+        # What is wrong with a dead letter must not become a dead letter: it would be read here again, and again.
+        if self._send is not None and record.topic != topics.DEAD_LETTERS:
+            await self._send([dead_letter(record, self._name, code, reason, 1)])
         else:
-            await self._skipped(record, code, reason)
+            _log.warning("%s-%d-%d is not shown: %s", record.topic, record.partition, record.offset, reason)

@@ -77,12 +77,15 @@ class PostgresProjection:
         """Partition → (next offset, fence) as we know them. What the database has instead is somebody else's work."""
 
     async def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Take the partitions over, and say where to go on. From now on no earlier owner can write."""
+        """Take the partitions over, and say where to go on; what was never begun is left out.
+
+        From now on no earlier owner can write.
+        """
         topics, numbers = _columns(partitions)
         rows = await self._pool.fetch(_TAKE, topics, numbers)
         taken = {(row["topic"], row["partition"]): (row["next_offset"], row["fence"]) for row in rows}
         self._taken.update(taken)
-        return {partition: next_offset for partition, (next_offset, _) in taken.items()}
+        return {partition: next_offset for partition, (next_offset, _) in taken.items() if next_offset}
 
     async def apply(self, events: Sequence[Event], positions: Mapping[Partition, int], *, rejected: Rejected) -> None:
         """Write what `events` say, in their order, and move `positions` (partition → offset of its next record).

@@ -9,7 +9,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.projection import PostgresProjection, rebuildable
 from schemas import topics
 from schemas.base import Event
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.events import (
     ActionUsed,
     DeadLetter,
@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from schemas.events import NodeStatus as Status
 from streams.projector import Projector
-from streams.runtime.model import Record
+from streams.runtime import Outgoing, Record
 
 START_MS = 1_780_000_000_123
 
@@ -191,19 +191,23 @@ def small_log() -> list[Record]:
     ]
 
 
-class Skips:
-    """Collects what the projector passed over."""
+class Letters:
+    """Collects the dead letters a projector sends."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Record, str, str]] = []
+        self.seen: list[DeadLetter] = []
 
-    async def __call__(self, record: Record, code: str, reason: str) -> None:
-        self.seen.append((record, code, reason))
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        for record in records:
+            letter = decode(record.value, record.headers)
+            assert isinstance(letter, DeadLetter)
+            assert record.topic == topics.DEAD_LETTERS
+            self.seen.append(letter)
 
 
-async def started(pool: Pool, lying: Sequence[Record], *, skips: Skips | None = None) -> Projector:
+async def started(pool: Pool, lying: Sequence[Record], *, letters: Letters | None = None) -> Projector:
     """A projector that has just taken over every partition of `lying`."""
-    projector = Projector(PostgresProjection(pool), skipped=skips or Skips())
+    projector = Projector(PostgresProjection(pool), send=(letters or Letters()).send)
     await projector.positions({(record.topic, record.partition) for record in lying})
     return projector
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -11,11 +12,11 @@ import pytest
 from connectors.postgres.errors import OvertakenError
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
-from connectors.postgres.projection import PostgresProjection
+from connectors.postgres.projection import PostgresProjection, reset
 from schemas import topics
 from schemas.base import Event
 from streams.projector import Projector
-from tests.integration.projector_log import Skips, everything, records, run, small_log, started
+from tests.integration.projector_log import everything, records, run, small_log, started
 
 pytestmark = pytest.mark.postgres
 
@@ -63,8 +64,10 @@ async def test_the_same_log_again_changes_nothing(pool: Pool) -> None:
     log = small_log()
     await (await started(pool, log)).handle(log)
     before = await everything(pool)
-    await (await started(pool, log)).handle(log)
+    again = [replace(record, offset=record.offset + len(log)) for record in log]
+    await (await started(pool, again)).handle(again)
     assert await everything(pool) == before
+    assert await pool.fetchval("SELECT max(next_offset) FROM projection_offsets") == 15 + len(log), "they were handled"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -73,7 +76,7 @@ async def test_rows_do_not_depend_on_batches_nor_on_the_order_across_topics(pool
     log = small_log()
     await (await started(pool, log)).handle(log)
     at_once = await everything(pool)
-    await pool.execute("TRUNCATE " + ", ".join(at_once))
+    await reset(pool)
 
     chance = random.Random(seed)
     queues: dict[tuple[str, int], list[int]] = {}
@@ -102,7 +105,7 @@ async def test_a_node_that_ends_after_its_run_is_in_the_trace_whatever_the_batch
         await projector.handle([record])
     apart = await everything(pool)
     assert '"node": "answer"' in str(apart["workflow_executions"])
-    await pool.execute("TRUNCATE " + ", ".join(apart))
+    await reset(pool)
     await (await started(pool, log)).handle(log)
     assert await everything(pool) == apart
 
@@ -124,14 +127,14 @@ async def test_after_a_crash_within_a_batch_it_is_written_once(pool: Pool) -> No
             bad = events[0].model_copy(update={"id": "bad", "ordinal": 2**70, "run_id": "bad"})
             await super().apply([*events, bad], positions, rejected=die)
 
-    projector = Projector(Dying(pool), skipped=Skips())
+    projector = Projector(Dying(pool))
     await projector.positions(partitions)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await projector.handle(log)
     assert not any((await everything(pool)).values())
 
-    again = Projector(PostgresProjection(pool), skipped=Skips())
-    assert set((await again.positions(partitions)).values()) == {0}
+    again = Projector(PostgresProjection(pool))
+    assert await again.positions(partitions) == {}, "nothing was begun"
     await again.handle(log)
     assert len((await everything(pool))["messages"]) == 8
 
@@ -139,8 +142,19 @@ async def test_after_a_crash_within_a_batch_it_is_written_once(pool: Pool) -> No
 async def test_a_new_owner_goes_on_where_the_old_one_stopped(pool: Pool) -> None:
     log = records(topics.WORKFLOW_EVENTS, [*run("ann", 1), *run("ann", 2)])
     await (await started(pool, log)).handle(log[:5])
-    positions = await Projector(PostgresProjection(pool), skipped=Skips()).positions([(topics.WORKFLOW_EVENTS, 0)])
+    positions = await Projector(PostgresProjection(pool)).positions([(topics.WORKFLOW_EVENTS, 0)])
     assert positions == {(topics.WORKFLOW_EVENTS, 0): 5}
+
+
+async def test_records_fetched_before_a_rebalance_and_applied_since_are_dropped(pool: Pool) -> None:
+    log = records(topics.WORKFLOW_EVENTS, [*run("ann", 1), *run("ann", 2)])
+    projector = await started(pool, log)
+    await projector.handle(log)
+    before = await everything(pool)
+    await projector.positions([(topics.WORKFLOW_EVENTS, 0)])
+    await projector.handle(log[:5])
+    assert await everything(pool) == before
+    assert await pool.fetchval("SELECT next_offset FROM projection_offsets") == len(log), "the position never goes back"
 
 
 async def test_an_overtaken_projector_writes_nothing_and_stops(pool: Pool) -> None:

@@ -14,9 +14,12 @@ from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.projection import PostgresProjection
 from schemas import topics
 from schemas.base import Event
-from tests.integration.projector_log import Skips, everything, records, run, small_log, started
+from tests.integration.projector_log import Letters, everything, records, run, small_log, started
 
 pytestmark = pytest.mark.postgres
+
+_TOO_LONG = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))
+"""More than an index entry takes, however it is compressed."""
 
 
 @pytest.fixture
@@ -45,28 +48,38 @@ async def test_records_that_are_no_events_are_told_and_passed(pool: Pool) -> Non
     for at, value in ((1, b"\xc3\x01nonsense"), (2, b"not json"), (3, b"\x00")):
         log.insert(at, replace(log[0], value=value))
     log = [replace(record, offset=at) for at, record in enumerate(log)]
-    skips = Skips()
-    await (await started(pool, log, skips=skips)).handle(log)
-    assert [record.offset for record, _, _ in skips.seen] == [1, 2, 3]
-    assert all(code and reason for _, code, reason in skips.seen)
+    letters = Letters()
+    await (await started(pool, log, letters=letters)).handle(log)
+    assert [(letter.processor, letter.topic, letter.offset) for letter in letters.seen] == [
+        ("hil.projector", topics.WORKFLOW_EVENTS, offset) for offset in (1, 2, 3)
+    ]
+    assert all(letter.code and letter.reason for letter in letters.seen)
     assert len((await everything(pool))["messages"]) == 2
     assert await pool.fetchval("SELECT next_offset FROM projection_offsets") == 8
 
 
 async def test_a_broken_dead_letter_is_logged_and_not_sent_round_again(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     log = [replace(small_log()[0], topic=topics.DEAD_LETTERS, value=b"{")]
-    skips = Skips()
+    letters = Letters()
     with caplog.at_level(logging.WARNING):
-        await (await started(pool, log, skips=skips)).handle(log)
-    assert skips.seen == []
+        await (await started(pool, log, letters=letters)).handle(log)
+    assert letters.seen == []
     assert "dead-letters-0-0" in caplog.text
+
+
+async def test_an_event_postgres_can_never_hold_becomes_a_dead_letter(pool: Pool) -> None:
+    log = records(topics.WORKFLOW_EVENTS, [*run("ann", 1), run("bob", 1)[0].model_copy(update={"run_id": _TOO_LONG})])
+    letters = Letters()
+    await (await started(pool, log, letters=letters)).handle(log)
+    assert [(letter.code, letter.offset) for letter in letters.seen] == [("not_projectable", 5)]
+    assert len((await everything(pool))["messages"]) == 2
 
 
 async def test_tombstones_say_nothing(pool: Pool) -> None:
     log = [replace(small_log()[0], topic=topics.WORKFLOW_DEFINITIONS, value=None)]
-    skips = Skips()
-    await (await started(pool, log, skips=skips)).handle(log)
-    assert skips.seen == []
+    letters = Letters()
+    await (await started(pool, log, letters=letters)).handle(log)
+    assert letters.seen == []
     assert await pool.fetchval("SELECT next_offset FROM projection_offsets") == 1
 
 
@@ -121,7 +134,7 @@ async def test_what_postgres_can_never_hold_is_rejected_alone(pool: Pool) -> Non
     """A number beyond 64 bits, a key longer than an index entry: the thousand events around them are written."""
     events = [event for turn in range(1, 201) for event in run("ann", turn)]
     too_large = run("bob", 1)[0].model_copy(update={"ordinal": 2**63})
-    too_long = run("eve", 1)[0].model_copy(update={"run_id": "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))})
+    too_long = run("eve", 1)[0].model_copy(update={"run_id": _TOO_LONG})
     events[300:300] = [too_large]
     events[700:700] = [too_long]
     rejected = await _apply(pool, events)
