@@ -1,5 +1,6 @@
 """The Kafka consumer runtime: partition ownership, publish-then-commit, fenced state. Knows nothing of agents."""
 
+from streams.runtime.batches import BatchProcessor, BatchRuntime, BatchSettings
 from streams.runtime.model import (
     DeadLetter,
     Fenced,
@@ -18,10 +19,16 @@ from streams.runtime.model import (
 from streams.runtime.partition import PartitionStatus
 from streams.runtime.publisher import Publisher
 from streams.runtime.runtime import Runtime
+from streams.runtime.table import FollowedTopic
+from streams.runtime.tail import tail
 
 __all__ = [
+    "BatchProcessor",
+    "BatchRuntime",
+    "BatchSettings",
     "DeadLetter",
     "Fenced",
+    "FollowedTopic",
     "Outgoing",
     "PartitionStatus",
     "PartitionView",
@@ -36,4 +43,5 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Undecodable",
+    "tail",
 ]

@@ -20,8 +20,10 @@ Spawn = Callable[[Any], None]
 
 
 class Dispatch(Protocol):
-    backlog: int
-    """Records fetched and not yet begun."""
+    @property
+    def backlog(self) -> int:
+        """Records fetched and not yet begun."""
+        ...
 
     def feed(self, raws: Iterable[Any]) -> None:
         """More records have been fetched."""
@@ -34,6 +36,12 @@ class Dispatch(Protocol):
     def stop(self) -> None:
         """Begin no further record; those begun go on."""
         ...
+
+
+def dispatch(log: EffectsLog[S], handle: Handle[S], spawn: Spawn, *, bound: int, concurrency: int) -> Dispatch:
+    if concurrency == 1:
+        return InOrder(log, handle, spawn, bound=bound)
+    return PerKey(log, handle, spawn, bound=bound, concurrency=concurrency)
 
 
 class InOrder(Generic[S]):

@@ -164,10 +164,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def stop(self) -> None:
         await close(self._consumer.stop())
 
-    async def poll(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+    async def poll(self, timeout_ms: int, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Any]]:
         """aiokafka's records by partition."""
         try:
-            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._consumer.getmany(timeout_ms=timeout_ms)
+            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._consumer.getmany(
+                timeout_ms=timeout_ms, max_records=max_records
+            )
         except kafka_errors.NoOffsetForPartitionError:
             return {}  # a new partition, before it was opened and given its position
         except kafka_errors.OffsetOutOfRangeError as error:
@@ -191,6 +193,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """The last known end of a partition; None before its first fetch."""
         end: int | None = self._consumer.highwater(partition) if partition in self._consumer.assignment() else None
         return end
+
+    async def lag(self, partitions: Iterable[TopicPartition]) -> int:
+        """Records between what was fetched and the ends, asked of the broker."""
+        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
@@ -262,6 +269,6 @@ async def restore(
 
 
 def _own_sticky_assignor() -> type[StickyPartitionAssignor]:
-    """aiokafka's sticky assignor remembers its assignment in the class: members of two groups in one process would mix theirs up."""
+    """aiokafka's sticky assignor remembers its assignment in the class; two members in one process would mix theirs up."""
     state = {"member_assignment": None, "generation": -1, "_latest_partition_movements": None}
     return type("StickyAssignorOfOneMember", (StickyPartitionAssignor,), state)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from schemas.codec.errors import Undecodable
 
 S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 __all__ = [
     "DeadLetter",
@@ -27,19 +28,19 @@ __all__ = [
 ]
 
 
-class RuntimeFailed(Exception):  # noqa: N818 - reads as what happened
+class RuntimeFailed(Exception):
     """Broker or topics are not as needed. Nothing was skipped: start the process again once the cause is gone."""
 
 
-class Fenced(Exception):  # noqa: N818 - the broker's word for it
+class Fenced(Exception):
     """Another owner has taken this partition over. Start nothing more in its name: the record will be handled there."""
 
 
-class Unavailable(Exception):  # noqa: N818 - named for what the world is
+class Unavailable(Exception):
     """A handler raises it when something every record needs (a database, say) is gone: the process stops, no record is passed."""
 
 
-class TooLarge(ValueError):  # noqa: N818 - named for what is wrong with the record
+class TooLarge(ValueError):
     """A record exceeds what topics accept."""
 
 
@@ -89,11 +90,17 @@ class Step(Protocol[S]):
         ...
 
     def put(self, key: str, state: S | None) -> None:
-        """Takes effect when the handler returns; durable in the transaction that moves the position past this record. None deletes."""
+        """Takes effect when the handler returns; durable in the transaction that moves the position past this record.
+
+        None deletes.
+        """
         ...
 
     def publish(self, out: Outgoing) -> None:
-        """Sent when the handler returns, or as soon as its next journal entry is durable. A handler that raises has published nothing else."""
+        """Sent when the handler returns, or as soon as its next journal entry is durable.
+
+        So a handler that raises has published nothing since its last journal entry. Raises TooLarge at once.
+        """
         ...
 
     async def journal(self, key: str, state: S | None) -> None:
@@ -101,15 +108,15 @@ class Step(Protocol[S]):
         ...
 
 
-class PartitionView(Protocol[S]):
+class PartitionView(Protocol[S_co]):
     """A partition that is ours, between its records."""
 
     topic: str
     partition: int
 
-    def get(self, key: str) -> S | None: ...
+    def get(self, key: str) -> S_co | None: ...
 
-    def items(self) -> Iterable[tuple[str, S]]:
+    def items(self) -> Iterable[tuple[str, S_co]]:
         """Every state of the partition. Decodes them all: for `opened`, not for every record."""
         ...
 
@@ -124,7 +131,7 @@ class Processor(Protocol[S]):
     """
 
     async def handle(self, record: Record, step: Step[S]) -> None:
-        """Raises Undecodable to send the record to dead letters; Unavailable to stop the process; anything else is tried again."""
+        """Raises Undecodable to send the record to dead letters, Unavailable to stop the process. All else is tried again."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, Protocol
 from aiokafka import TopicPartition
 
 from streams.runtime.closing import end
-from streams.runtime.dispatch import Dispatch, InOrder, PerKey
+from streams.runtime.dispatch import Dispatch, dispatch
 from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.kafka import Commits
 from streams.runtime.model import (
@@ -108,7 +108,13 @@ class PartitionOwner(Generic[S]):
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._committing = asyncio.Lock()
+        self._draining: asyncio.Task[None] | None = None
+        self._shutting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_open(self) -> bool:
+        return self.phase in ("working", "draining")
 
     # Opening, in exactly this order (DESIGN 5.2): fence, position, state, work.
 
@@ -127,12 +133,8 @@ class PartitionOwner(Generic[S]):
         opened = getattr(self._around.processor, "opened", None)
         if opened is not None:
             opened(ViewOfPartition(self))
-        if settings.concurrency == 1:
-            self._dispatch = InOrder(self.log, self._handle, self._spawn, bound=settings.max_in_flight)
-        else:
-            self._dispatch = PerKey(
-                self.log, self._handle, self._spawn, bound=settings.max_in_flight, concurrency=settings.concurrency
-            )
+        bound, concurrency = settings.max_in_flight, settings.concurrency
+        self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._commit_when_due())
         source.resume(self.tp)
         self._around.opened(self)
@@ -264,39 +266,57 @@ class PartitionOwner(Generic[S]):
 
     async def drain(self, deadline_s: float) -> None:
         """Let begun records end, commit, close. What is not through by the deadline is cancelled and will come again."""
-        if self.phase == "working":
-            await self._drain(deadline_s)
-        await self.abort()
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(deadline_s))
+        await asyncio.shield(self._draining)
 
     async def _drain(self, deadline_s: float) -> None:
+        if self.phase == "working":
+            await self._finish_begun(deadline_s)
+            try:
+                await self._commit()
+            except Fenced as error:
+                log.error("%s", error)
+                self.lost, self.phase = error, "lost"
+        await self._shut()
+
+    async def _finish_begun(self, deadline_s: float) -> None:
         self.phase = "draining"
         assert self._dispatch is not None
         self._dispatch.stop()
-        if self._active:
-            try:
-                async with asyncio.timeout(deadline_s):
-                    await self._idle.wait()
-            except TimeoutError:
-                log.warning(
-                    "%s: %s: %d records were still being handled after %g s",
-                    self._settings.group,
-                    self.tp,
-                    self._active,
-                    deadline_s,
-                )
+        if not self._active:
+            return
         try:
-            await self._commit()
-        except Fenced as error:
-            self._lose(error)
+            async with asyncio.timeout(deadline_s):
+                await self._idle.wait()
+        except TimeoutError:
+            group, active = self._settings.group, self._active
+            log.warning("%s: %s: %d records still being handled after %g s come again", group, self.tp, active, deadline_s)
 
     async def abort(self) -> None:
         """Close as it is, committing nothing more."""
-        was_open, self.phase = self._dispatch is not None, "closed"
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.wait((self._draining,))
+        await self._shut()
+
+    async def _shut(self) -> None:
+        """Once, to the end, whoever asks and however often."""
+        if self._shutting is None:
+            self._shutting = self._loop.create_task(self._close())
+        await asyncio.shield(self._shutting)
+
+    async def _close(self) -> None:
+        if self.phase != "lost":
+            self.phase = "closed"
         if self._timer is not None:
             self._timer.cancel()
-        await end(self._tasks - {asyncio.current_task()})  # type: ignore[arg-type]  # a task, or None in no set
+        await end(set(self._tasks))
         self.log.abandon(Fenced(f"{self.tp} is closed"))
-        self._closed_once(was_open)
+        was_open, self._dispatch = self._dispatch is not None, None
+        closed = getattr(self._around.processor, "closed", None)
+        if was_open and closed is not None:
+            closed(self.partition)
         await self._commits.close()
 
     def status(self) -> PartitionStatus:
@@ -306,20 +326,12 @@ class PartitionOwner(Generic[S]):
             self.topic, self.partition, self.phase, self.log.position, self.log.in_flight, lag, len(self.log.store)
         )
 
-    def _closed_once(self, was_open: bool) -> None:
-        closed = getattr(self._around.processor, "closed", None)
-        if was_open and closed is not None:
-            closed(self.partition)
-        self._dispatch = None
-
     def _lose(self, error: Fenced) -> None:
         """Another owner: stop at once, say so once."""
         if self.lost is None:
             self.lost = error
             self.phase = "lost"
             self.log.abandon(error)
-            for task in self._tasks:
-                task.cancel()
             self._around.lost(self)
 
     def _spawn(self, work: Any) -> None:

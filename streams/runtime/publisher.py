@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,6 +18,7 @@ from aiokafka.partitioner import murmur2
 
 from streams.runtime.closing import close
 from streams.runtime.model import Outgoing, RuntimeFailed, TooLarge
+from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
 RECORD_OVERHEAD = 512
@@ -61,9 +62,7 @@ class Publisher:
             await self._producer.start()
         except KafkaError as error:
             await self._producer.stop()
-            raise RuntimeFailed(
-                f"no Kafka broker answers at {self._bootstrap} ({error}): start it or correct the address"
-            ) from error
+            raise unreachable(self._bootstrap, error) from error
 
     async def stop(self) -> None:
         """Deliver what was published, within the patience, and close."""
@@ -81,6 +80,13 @@ class Publisher:
     async def abort(self) -> None:
         """Close without waiting for anybody."""
         self._fail(RuntimeFailed("the publisher was closed before this record was sent"))
+        await self.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
         await self.stop()
 
     def check(self, out: Outgoing) -> None:
@@ -120,7 +126,16 @@ class Publisher:
             leader = self._producer.client.cluster.leader_for_partition(lane.target)
             self._rounds_of(-1 if leader is None else leader).add(lane)
 
-    async def send(self, out: Outgoing) -> tuple[int, int]:
+    async def send(self, outs: Iterable[Outgoing]) -> None:
+        """Send records and wait until all of them are durable. Raises TooLarge before any of them is sent."""
+        outs = list(outs)
+        for out in outs:
+            self.check(out)
+        for out in outs:
+            self.publish(out)
+        await self.flush()
+
+    async def send_one(self, out: Outgoing) -> tuple[int, int]:
         """Send one record and wait until it is durable. Returns its partition and offset."""
         self.check(out)
         receipt = _Awaited(asyncio.get_running_loop().create_future())
@@ -130,13 +145,6 @@ class Publisher:
             return receipt.at.result()
         receipt.at.cancel()
         raise self.failure()
-
-    async def send_all(self, outs: Iterable[Outgoing]) -> None:
-        """Send several and wait until all are durable."""
-        for out in outs:
-            self.check(out)
-            self.publish(out)
-        await self.flush()
 
     async def flush(self) -> None:
         """Wait until everything published so far is durable."""
@@ -173,12 +181,12 @@ class Publisher:
         rounds = self._rounds.get(leader)
         if rounds is None:
             rounds = self._rounds[leader] = _Rounds(self._producer, self._patience_s)
-            self._spawn(self._run(rounds))
+            self._spawn(rounds.run())
         return rounds
 
-    async def _run(self, rounds: _Rounds) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await rounds.run()
+            await work
         except TimeoutError:
             self._fail(RuntimeFailed(f"the broker at {self._bootstrap} has not acknowledged a record for {self._patience_s:g} s"))
         except Exception as error:  # noqa: BLE001  whatever ends the sending must reach those who wait for it
@@ -190,8 +198,8 @@ class Publisher:
             self.failed.set_exception(error)
             self.failed.exception()  # retrieved here once, so that a publisher nobody waits for ends without a warning
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -208,13 +216,14 @@ class _Lane:
         self._batches: deque[tuple[Any, list[Receipt | None]]] = deque()
 
     def append(self, out: Outgoing, receipt: Receipt | None) -> None:
+        headers = list(out.headers)  # aiokafka takes no tuple
         if self._batches:
             builder, receipts = self._batches[-1]
-            if builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=out.headers) is not None:
+            if builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers) is not None:
                 receipts.append(receipt)
                 return
         builder = self._producer.create_batch()
-        builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=out.headers)  # the first always fits
+        builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers)  # the first always fits
         self._batches.append((builder, [receipt]))
 
     def take(self) -> tuple[Any, list[Receipt | None]]:

@@ -42,9 +42,7 @@ class Reader:
             await self._consumer.start()
         except KafkaError as error:
             await self.stop()
-            raise RuntimeFailed(
-                f"no Kafka broker answers at {self._bootstrap} ({error}): start it or correct the address"
-            ) from error
+            raise unreachable(self._bootstrap, error) from error
         except BaseException:
             await self.stop()
             raise
@@ -99,7 +97,7 @@ async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, i
         await client.bootstrap()
         known = await client.fetch_all_metadata()
     except KafkaError as error:
-        raise RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({error}): start it or correct the address") from error
+        raise unreachable(bootstrap, error) from error
     finally:
         await close(client.close())
     counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
@@ -107,3 +105,7 @@ async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, i
     if missing:
         raise RuntimeFailed(f"the broker at {bootstrap} has no topic {', '.join(missing)}: create it first")
     return counts
+
+
+def unreachable(bootstrap: str, error: Exception) -> RuntimeFailed:
+    return RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({error}): start it or correct the address")

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 500
 KEEP_S = 3600.0
-"""How old the knowledge of a kept state may be. Well below a changelog's delete.retention.ms (a day), after which deletions vanish."""
+"""How old the knowledge of a kept state may be: well below a changelog's delete.retention.ms, after which deletions vanish."""
 
 
 class Runtime(Generic[S]):
@@ -53,9 +53,10 @@ class Runtime(Generic[S]):
         self._failure: asyncio.Future[None] | None = None
         self._member: Member | None = None
         self._around: Surroundings[S] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced when it cannot go on."""
+        """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced otherwise."""
         self._failure = asyncio.get_running_loop().create_future()
         publisher: Publisher | None = None
         try:
@@ -145,6 +146,8 @@ class Runtime(Generic[S]):
 
     def _assigned(self, assigned: set[TopicPartition]) -> None:
         assert self._member is not None
+        if self._stop.is_set():
+            return
         for tp in sorted(assigned):
             self._member.pause(tp)
             self._owners[tp] = self._owner_of(tp)
@@ -171,12 +174,18 @@ class Runtime(Generic[S]):
     def _lost(self, owner: PartitionOwner[S]) -> None:
         """Fenced. The group will take the partition from us soon; if it does not, two groups share one name: stop."""
         log.error("%s", owner.lost)
+        self._spawn(owner.abort())
 
         def give_up() -> None:
             if self._owners.get(owner.tp) is owner and owner.lost is not None:
                 self._fail(owner.lost)
 
         asyncio.get_running_loop().call_later(self.settings.session_timeout_ms / 1000, give_up)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _fail(self, error: BaseException) -> None:
         assert self._failure is not None

@@ -20,6 +20,8 @@ class Owner(Protocol[S]):
     topic: str
     partition: int
 
+    @property
+    def is_open(self) -> bool: ...
     def settle(self, entry: Entry[S]) -> None: ...
     def commit_soon(self) -> None: ...
 
@@ -104,4 +106,5 @@ class ViewOfPartition(Generic[S]):
 
     def publish(self, out: Outgoing) -> None:
         self._owner.publisher.check(out)
-        self._owner.publisher.publish(out)
+        if self._owner.is_open:
+            self._owner.publisher.publish(out)

@@ -1,0 +1,146 @@
+"""Records in batches for a processor that keeps the positions itself, beside what it writes. Kafka learns of none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.runtime.closing import end
+from streams.runtime.kafka import Member
+from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
+from streams.runtime.reading import partition_counts, record_of
+
+POLL_MS = 500
+
+
+class BatchProcessor(Protocol):
+    """What it writes and the positions belong into one transaction of its own store, so that a batch counts once.
+
+    A member that was frozen may hand over a batch after another has taken its partitions: the store must refuse a batch
+    that does not begin where its positions stand.
+    """
+
+    async def positions(self, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """(topic, partition) → the next offset it wants; the beginning for those it does not name."""
+        ...
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """In order per partition. If it raises, the runtime stops: nothing is skipped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    bootstrap: str
+    group: str
+    topics: tuple[str, ...]
+    client_id: str = "hil"
+    max_records: int = 2000
+    """In one batch, of all partitions together."""
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 3_000
+
+
+class BatchRuntime:
+    """`await run()` until `stop()`."""
+
+    def __init__(self, settings: BatchSettings, processor: BatchProcessor) -> None:
+        self._settings = RuntimeSettings(
+            settings.bootstrap,
+            settings.group,
+            settings.topics,
+            client_id=settings.client_id,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        )
+        self._processor = processor
+        self._max_records = settings.max_records
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._open: set[TopicPartition] = set()
+        self._opening: asyncio.Task[None] | None = None
+        self._member: Member | None = None
+
+    async def run(self) -> None:
+        """Returns after `stop`; raises what the processor raised, or RuntimeFailed."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        working: asyncio.Task[None] | None = None
+        try:
+            await partition_counts(self._settings.bootstrap, self._settings.topics)
+            self._member = Member(self._settings, assigned=self._assigned, revoked=self._revoked)
+            working = asyncio.get_running_loop().create_task(self._work(self._member))
+            await asyncio.wait((stopping, working), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            async with self._busy:  # a batch that was begun is finished
+                await end({working})
+        except KafkaError as error:
+            raise RuntimeFailed(f"{self._settings.group}: the broker failed it for good: {error!r}") from error
+        finally:
+            await end({task for task in (stopping, working, self._opening) if task is not None})
+            if self._member is not None:
+                await self._member.stop()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Finish the batch at hand and leave; returns when `run` has ended."""
+        self._stop.set()
+        await self._ended.wait()
+
+    async def ready(self) -> None:
+        """Returns once the partitions assigned to this member are positioned. Raises when `run` has ended instead."""
+        ready, ended = asyncio.ensure_future(self._ready.wait()), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
+        if not self._ready.is_set():
+            raise RuntimeFailed(f"{self._settings.group} ended before it was ready: its run() says why")
+
+    async def lag(self) -> int:
+        """Records between what was fetched last and the ends of this member's partitions."""
+        assert self._member is not None
+        return await self._member.lag(self._open)
+
+    async def _work(self, member: Member) -> None:
+        await member.start()
+        while not self._stop.is_set():
+            fetched = await member.poll(POLL_MS, self._max_records)
+            if self._opening is not None and self._opening.done():
+                self._opening.result()
+            async with self._busy:
+                records = [record_of(raw) for tp, raws in fetched.items() if tp in self._open for raw in raws]
+                if records:
+                    await self._processor.handle(records)
+            await asyncio.sleep(0)
+
+    async def _revoked(self, revoked: set[TopicPartition]) -> None:
+        self._ready.clear()
+        if self._opening is not None:
+            await end({self._opening})
+        async with self._busy:
+            self._open -= revoked
+
+    def _assigned(self, assigned: set[TopicPartition]) -> None:
+        assert self._member is not None
+        for tp in assigned:
+            self._member.pause(tp)
+        self._opening = asyncio.get_running_loop().create_task(self._position(self._member, assigned))
+
+    async def _position(self, member: Member, assigned: set[TopicPartition]) -> None:
+        positions: Mapping[Any, int] = await self._processor.positions(sorted((tp.topic, tp.partition) for tp in assigned))
+        for tp in sorted(assigned):
+            wanted = positions.get((tp.topic, tp.partition))
+            member.seek(tp, await member.beginning(tp) if wanted is None else wanted)
+        self._open |= assigned
+        for tp in assigned:
+            member.resume(tp)
+        self._ready.set()

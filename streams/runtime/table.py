@@ -1,0 +1,80 @@
+"""A compacted topic as this process knows it: read whole from the start, then followed. No group: every process has all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from aiokafka import TopicPartition
+
+from streams.runtime.closing import end
+from streams.runtime.model import Record, RuntimeFailed
+from streams.runtime.reading import Reader, record_of
+
+POLL_MS = 100
+
+
+class FollowedTopic:
+    """`async with FollowedTopic(bootstrap, topic, apply) as table: await table.caught_up()`.
+
+    `apply` gets each record once, in order per partition; a value of None is a deletion. If it raises, following ends,
+    and `caught_up` and `failed` say so.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, apply: Callable[[Record], None]) -> None:
+        self._topic = topic
+        self._apply = apply
+        self._reader = Reader(bootstrap, (topic,))
+        self._following: asyncio.Task[None] | None = None
+        self._moved = asyncio.Event()
+
+    async def start(self) -> None:
+        await self._reader.start()
+        self._reader.seek(await self._reader.beginnings())
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            await end({self._following})
+        await self._reader.stop()
+
+    async def caught_up(self) -> None:
+        """Returns once everything that was in the topic when this was called has been applied."""
+        ends = await self._reader.ends()
+        while not await self._applied(ends):
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def failed(self) -> None:
+        """Waits for following to fail, and raises why."""
+        assert self._following is not None, "start it first"
+        await asyncio.wait((self._following,))
+        self._raise_failure()
+
+    async def _applied(self, ends: Mapping[TopicPartition, int]) -> bool:
+        self._raise_failure()
+        return await self._reader.reached(ends)
+
+    def _raise_failure(self) -> None:
+        assert self._following is not None, "start it first"
+        if not self._following.done() or self._following.cancelled():
+            return
+        error = self._following.exception()
+        raise RuntimeFailed(f"{self._topic} is not followed any more: {error!r}") from error
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                for raw in await self._reader.read(POLL_MS):
+                    self._apply(record_of(raw))
+                self._moved.set()
+        finally:
+            self._moved.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.stop()
