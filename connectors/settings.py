@@ -59,6 +59,18 @@ class Settings:
         """Partitions to create topics with: few on the embedded broker, because each costs it files and memory."""
         return self.partitions or (PARTITIONS if self.kafka_bootstrap else PARTITIONS_EMBEDDED)
 
+    def environment(self) -> dict[str, str]:
+        """The variables of models and tools again, for parts that are configured by them."""
+        values = {
+            "HIL_LLM_BASE_URL": self.llm_base_url,
+            "HIL_LLM_API_KEY": self.llm_api_key,
+            "OPENAI_API_KEY": self.openai_api_key,
+            "HIL_COMPOSIO_BASE_URL": self.composio_base_url,
+            "COMPOSIO_API_KEY": self.composio_api_key,
+            **{f"HIL_MODEL_{profile.upper()}": model for profile, model in self.models.items()},
+        }
+        return {name: value for name, value in values.items() if value}
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read and check all variables. Raises SettingsError with every fault at once."""

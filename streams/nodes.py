@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from agents.journal import Entry, JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import prepare
+from schemas.codec import Unencodable
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 
 KEEP_FINISHED_MS = 3_600_000
 """How long a finished execution answers a repeated task, measured by the records' own time."""
+
+
+MAX_COMPLETION_BYTES = 262_144
+"""The largest completion a node may publish; dozens of them fit into one response."""
 
 
 class Execution(msgspec.Struct, frozen=True, array_like=True):
@@ -65,7 +70,7 @@ class Workshop(Protocol):
 
     def model(self) -> ChatModel: ...
 
-    def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
+    async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
         """The tools this node may use, for the entity this task is about. Raises Fatal."""
         ...
 
@@ -100,7 +105,7 @@ class Nodes:
         now_ms = self._clock_ms()
         for event in _spent(task, meter, now_ms):
             step.publish(outgoing(event))
-        completion = outgoing(_completed(task, ending, meter, now_ms, now_ms - began_ms))
+        completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
         step.publish(completion)
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, keep=ending.outcome is Outcome.RETRYABLE))
         self._forget(step, task.execution_id, now_ms)
@@ -140,7 +145,7 @@ class Nodes:
         try:
             async with asyncio.timeout(seconds):
                 work = await prepare(task, node, workflow.definition, self._workshop.memory)
-                tools = MeteredTools(JournaledTools(self._workshop.tools(workflow, node, task), journal), meter)
+                tools = MeteredTools(JournaledTools(await self._workshop.tools(workflow, node, task), journal), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(
@@ -209,6 +214,23 @@ class StepJournal:
 
 def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:
     return Outgoing("conversation.events", task.conversation_id.encode(), value, headers)
+
+
+def _completion(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> Outgoing:
+    """The record of how the attempt ended. What cannot be written is a failure in words, for a run must always hear its nodes."""
+    try:
+        out = outgoing(_completed(task, ending, meter, now_ms, duration_ms))
+        if len(out.value or b"") > MAX_COMPLETION_BYTES:
+            out = outgoing(_completed(task, replace(ending, steps=None), meter, now_ms, duration_ms))
+        if len(out.value or b"") <= MAX_COMPLETION_BYTES:
+            return out
+        fault = (
+            f"it has {len(out.value or b'')} bytes, more than {MAX_COMPLETION_BYTES}: ask for less, or keep the rest elsewhere"
+        )
+    except Unencodable as error:
+        fault = str(error)
+    fatal = Ending(Outcome.FATAL, error=f"the output of node {task.node_id} cannot be written: {fault}")
+    return outgoing(_completed(task, fatal, meter, now_ms, duration_ms))
 
 
 def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:

@@ -143,6 +143,14 @@ def _knowledge(system: System) -> typer.Typer:
             console.out().print(f"{row['id']}  {row['title']}  {row['chunks']} passages", markup=False)
 
     @group.command()
+    def remove(name: str) -> None:
+        """Forget the document with this id or file name."""
+        [row] = console.run(system.knowledge("remove", {"name": name}))
+        if not row["removed"]:
+            console.err().print(f"no document {name!r}: `hil knowledge list` shows them", markup=False)
+            raise typer.Exit(1)
+
+    @group.command()
     def search(query: str, top: Annotated[int, typer.Option(min=1, max=100)] = 5) -> None:
         """The nearest passages, as an agent would see them."""
         for row in console.run(system.knowledge("search", {"query": query, "top_k": top})):

@@ -106,7 +106,9 @@ class System(Protocol):
         """The bundled messages, in the shape of `customer.messages`."""
         ...
 
-    async def knowledge(self, action: Literal["add", "list", "search"], arguments: Mapping[str, Any]) -> list[dict[str, Any]]: ...
+    async def knowledge(
+        self, action: Literal["add", "list", "search", "remove"], arguments: Mapping[str, Any]
+    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(slots=True)

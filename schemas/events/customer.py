@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.base import Event, Json, JsonObject, Millis, Personal, PersonalJson, PersonalText, Usd
+from schemas.base import Event, Json, JsonObject, Millis, Personal, PersonalText, Usd
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -60,7 +60,7 @@ class CustomerResponse(Event):
     status: str
     """`completed`, `failed`, `handed_over` (a person will look) or `refused` (too many messages waiting)."""
     text: PersonalText
-    outputs: PersonalJson = None
+    outputs: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
     """Node id → that node's output, for every node that ran."""
     cost_usd: Usd = Decimal(0)
     duration_ms: Millis = 0

@@ -15,6 +15,7 @@ from connectors.postgres.projection import PostgresProjection
 from connectors.settings import Settings
 from schemas import topics
 from schemas.codec import Undecodable
+from schemas.events import WorkflowPublished
 from streams.app.workshop import open_workshop
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
@@ -22,8 +23,9 @@ from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.intake import Intake
 from streams.nodes import ExecutionCodec, Nodes
-from streams.projector import PROJECTED, Projector
-from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Record, Runtime, RuntimeSettings
+from streams.projector import TOPICS as PROJECTED
+from streams.projector import Projector
+from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
 
 ALL = ("intake", "conversations", "nodes", "projector")
@@ -41,56 +43,69 @@ class Running:
     """Processors at work."""
 
     definitions: Definitions
+    followed: FollowedTopic
     tasks: list[asyncio.Task[None]]
 
     async def until_failure(self) -> None:
-        """Return when all have ended; raise what the first one failed with."""
-        done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_EXCEPTION)
+        """Raise what the first processor to fail failed with; its name says which."""
+        followed = asyncio.create_task(self.followed.failed(), name="workflow.definitions")
+        try:
+            done, _ = await asyncio.wait([*self.tasks, followed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            followed.cancel()
         for task in done:
-            if task.exception() is not None:
-                raise CannotGoOn(f"{task.get_name()} stopped: {task.exception()}") from task.exception()
+            if (error := task.exception()) is not None:
+                raise CannotGoOn(f"{task.get_name()} stopped: {error}") from error
 
 
 @asynccontextmanager
-async def followed_definitions(settings: Settings, report: Report) -> AsyncIterator[Definitions]:
+async def follow_definitions(bootstrap: str, report: Report) -> AsyncIterator[tuple[Definitions, FollowedTopic]]:
     """Every published workflow, kept up to date."""
     definitions = Definitions()
 
     def take(record: Record) -> None:
         if record.value is None:
             return
-        from schemas.events import WorkflowPublished
-
         try:
             definitions.add(incoming(record, WorkflowPublished))
         except (Undecodable, ValueError) as fault:
             report(f"passing over {record.topic}-{record.partition}@{record.offset}, which is no usable workflow: {fault}")
 
-    followed = FollowedTopic(_bootstrap(settings), topics.WORKFLOW_DEFINITIONS, take)
-    async with followed:
+    async with FollowedTopic(bootstrap, topics.WORKFLOW_DEFINITIONS, take) as followed:
         await followed.caught_up()
-        yield definitions
+        yield definitions, followed
 
 
 @asynccontextmanager
 async def running(settings: Settings, names: Sequence[str], report: Report) -> AsyncIterator[Running]:
     """Start processors, yield once each has its partitions restored, drain them at the end."""
+    bootstrap = kafka_of(settings)
     async with AsyncExitStack() as stack:
-        definitions = await stack.enter_async_context(followed_definitions(settings, report))
-        runtimes: list[tuple[str, Any]] = []
-        for name in names:
-            runtimes += await _build(name, settings, definitions, stack)
+        definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
+        publisher = Publisher(bootstrap)
+        await publisher.start()
+        stack.push_async_callback(publisher.stop)
+        builder = _Builder(settings, bootstrap, definitions, publisher, stack)
+        runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_callback(_stop, runtimes, tasks)
-        state = Running(definitions, tasks)
-        ready = asyncio.gather(*(runtime.ready() for _, runtime in runtimes))
-        failed = asyncio.create_task(state.until_failure())
+        state = Running(definitions, followed, tasks)
+        await _until_ready(state, [runtime for _, runtime in runtimes])
+        yield state
+
+
+async def _until_ready(state: Running, runtimes: Sequence[Any]) -> None:
+    ready = asyncio.ensure_future(asyncio.gather(*(runtime.ready() for runtime in runtimes)))
+    failed = asyncio.ensure_future(state.until_failure())
+    try:
         await asyncio.wait([ready, failed], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
-            ready.cancel()
             await failed
-        failed.cancel()
-        yield state
+        await ready
+    finally:
+        for waiting in (ready, failed):
+            waiting.cancel()
+        await asyncio.gather(ready, failed, return_exceptions=True)
 
 
 async def _stop(runtimes: Sequence[tuple[str, Any]], tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -100,48 +115,63 @@ async def _stop(runtimes: Sequence[tuple[str, Any]], tasks: Sequence[asyncio.Tas
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _build(name: str, settings: Settings, definitions: Definitions, stack: AsyncExitStack) -> list[tuple[str, Any]]:
-    bootstrap = _bootstrap(settings)
-    match name:
-        case "intake":
-            intake = Intake(definitions, default_workflow=settings.default_workflow)
-            return [
-                (name, Runtime(RuntimeSettings(bootstrap, "hil.intake", (topics.CUSTOMER_MESSAGES,)), intake, None, dead_letter))
-            ]
-        case "conversations":
-            changelogs = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
-            chosen = RuntimeSettings(bootstrap, "hil.conversations", (topics.CONVERSATION_EVENTS,), changelogs)
-            return [(name, Runtime(chosen, Conversations(definitions, clock_ms=clock_ms), ConversationCodec(), dead_letter))]
-        case "nodes":
-            workshop = await stack.enter_async_context(open_workshop(settings))
-            return [
-                (
-                    topic,
-                    Runtime(
-                        RuntimeSettings(
-                            bootstrap, f"hil.{topic}", (topic,), {topic: topics.journal_of(topic)}, concurrency=concurrency
+@dataclass(slots=True)
+class _Builder:
+    settings: Settings
+    bootstrap: str
+    definitions: Definitions
+    publisher: Publisher
+    stack: AsyncExitStack
+
+    async def build(self, name: str) -> list[tuple[str, Any]]:
+        """The runtimes of a processor, by name."""
+        match name:
+            case "intake":
+                intake = Intake(self.definitions, default_workflow=self.settings.default_workflow)
+                return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
+            case "conversations":
+                conversations = Conversations(self.definitions, clock_ms=clock_ms)
+                changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
+                return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
+            case "nodes":
+                workshop = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
+                nodes = {topic: Nodes(self.definitions, workshop, clock_ms=clock_ms) for topic in NODE_CONCURRENCY}
+                return [
+                    (
+                        topic,
+                        self._runtime(
+                            topic,
+                            (topic,),
+                            nodes[topic],
+                            ExecutionCodec(),
+                            changelogs={topic: topics.journal_of(topic)},
+                            concurrency=concurrency,
                         ),
-                        Nodes(definitions, workshop, clock_ms=clock_ms),
-                        ExecutionCodec(),
-                        dead_letter,
-                    ),
-                )
-                for topic, concurrency in NODE_CONCURRENCY.items()
-            ]
-        case "projector":
-            pool = await stack.enter_async_context(await open_pool(_database(settings)))
-            projector = Projector(PostgresProjection(pool))
-            return [(name, BatchRuntime(BatchSettings(bootstrap, "hil.projector", PROJECTED), projector))]
-    raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
+                    )
+                    for topic, concurrency in NODE_CONCURRENCY.items()
+                ]
+            case "projector":
+                pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
+                projector = Projector(PostgresProjection(pool), skipped=self._skipped)
+                return [(name, BatchRuntime(BatchSettings(self.bootstrap, "hil.projector", PROJECTED), projector))]
+        raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
+
+    def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
+        settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **more)
+        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
+
+    async def _skipped(self, record: Record, code: str, reason: str) -> None:
+        """The projector cannot show this record: it becomes a dead letter before the position moves past it."""
+        await self.publisher.send(dead_letter(record, "hil.projector", code, reason, 1))
 
 
-def _bootstrap(settings: Settings) -> str:
+def kafka_of(settings: Settings) -> str:
     if settings.kafka_bootstrap is None:
         raise CannotGoOn("no Kafka is known here: start `hil up` in this folder first, or set HIL_KAFKA_BOOTSTRAP")
     return settings.kafka_bootstrap
 
 
-def _database(settings: Settings) -> str:
+def database_of(settings: Settings) -> str:
     if settings.database_url is None:
         raise CannotGoOn("no Postgres is known here: start `hil up` in this folder first, or set HIL_DATABASE_URL")
     return settings.database_url

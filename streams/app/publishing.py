@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from agents.registry import builtin_registry
+from agents import builtin
 from connectors.cli.ports import CannotGoOn, PublishedWorkflow
-from connectors.settings import Settings
 from streams.app.checks import validate_file
-from streams.app.processors import clock_ms, followed_definitions
+from streams.app.processors import clock_ms, follow_definitions
 from streams.definitions import Workflow, published
 from streams.runtime import Publisher
 from streams.wire import outgoing
 
 
-async def publish_files(settings: Settings, paths: Sequence[str]) -> list[PublishedWorkflow]:
+async def publish_files(bootstrap: str, paths: Sequence[str]) -> list[PublishedWorkflow]:
     """Publish each file whose content is not published yet. None is published when one has a fault."""
     checked = [(path, *validate_file(path)) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
         raise CannotGoOn("nothing was published:\n" + "\n".join(faults))
-    agent_types = builtin_registry().agent_types()
-    bootstrap = settings.kafka_bootstrap
-    assert bootstrap is not None
-    async with followed_definitions(settings, lambda line: None) as definitions, Publisher(bootstrap) as publisher:
+    agent_types = builtin.registry().agent_types()
+    publisher = Publisher(bootstrap)
+    async with AsyncExitStack() as stack:
+        definitions, _ = await stack.enter_async_context(follow_definitions(bootstrap, lambda line: None))
+        await publisher.start()
+        stack.push_async_callback(publisher.stop)
         made = []
         for path, definition, _ in checked:
             assert definition is not None
             event = published(definition, Path(path).read_text(encoding="utf-8"), agent_types, at_ms=clock_ms())
             if definitions.by_digest(event.digest) is None:
-                await publisher.send([outgoing(event)])
+                await publisher.send(outgoing(event))
                 definitions.add(event)
             workflow = definitions.by_digest(event.digest)
             assert workflow is not None
@@ -38,9 +40,9 @@ async def publish_files(settings: Settings, paths: Sequence[str]) -> list[Publis
         return made
 
 
-async def list_published(settings: Settings) -> list[PublishedWorkflow]:
+async def list_published(bootstrap: str) -> list[PublishedWorkflow]:
     """Every published version, by name and version."""
-    async with followed_definitions(settings, lambda line: None) as definitions:
+    async with follow_definitions(bootstrap, lambda line: None) as (definitions, _):
         return [_row(workflow) for workflow in definitions.list()]
 
 

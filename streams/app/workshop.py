@@ -1,0 +1,71 @@
+"""What node workers work with: one model client, one tool client, one sandbox and one memory for the process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from agents import builtin
+from agents.ports import Agent, ChatModel, Memory, Tools
+from agents.registry import Collaborators, Registry
+from agents.sandbox import Sandbox
+from connectors.composio.client import ComposioClient
+from connectors.composio.client import configure as configure_tools
+from connectors.composio.tools import Toolbox
+from connectors.embeddings import configured_embedder
+from connectors.llm.openai_chat import OpenAIChat
+from connectors.llm.profiles import configure as configure_models
+from connectors.postgres.knowledge import KnowledgeStore
+from connectors.postgres.memory import PostgresMemory
+from connectors.postgres.pool import open_pool
+from connectors.settings import Settings
+from schemas.events import NodeTask
+from schemas.workflow.definition import Node
+from streams.definitions import Workflow
+
+
+@dataclass(slots=True)
+class OpenWorkshop:
+    """streams.nodes.Workshop on the real parts."""
+
+    registry: Registry
+    collaborators: Collaborators
+    memory: Memory
+    chat: ChatModel
+    toolbox: Toolbox
+    made: dict[str, Agent] = field(default_factory=dict)
+
+    def agent(self, name: str) -> Agent:
+        if name not in self.made:
+            self.made[name] = self.registry.create(name, self.collaborators)
+        return self.made[name]
+
+    def timeout_seconds(self, name: str) -> float:
+        return self.registry.get(name).timeout_seconds
+
+    def model(self) -> ChatModel:
+        return self.chat
+
+    async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
+        return await self.toolbox.for_node(node, workflow.definition, task.input, task.context)
+
+
+@asynccontextmanager
+async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[OpenWorkshop]:
+    """Open the clients that nodes share. Raises Fatal or StorageError, in words, when one is not configured."""
+    environ = settings.environment()
+    async with AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(OpenAIChat(configure_models(environ)))
+        tools = configure_tools(environ)
+        client = await stack.enter_async_context(ComposioClient(tools)) if tools is not None else None
+        pool = await stack.enter_async_context(await open_pool(database_url))
+        sandbox = Sandbox()
+        stack.push_async_callback(sandbox.close)
+        yield OpenWorkshop(
+            registry=builtin.registry(),
+            collaborators=Collaborators(sandbox),
+            memory=PostgresMemory(pool, KnowledgeStore(pool, configured_embedder())),
+            chat=chat,
+            toolbox=Toolbox(client),
+        )
