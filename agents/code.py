@@ -88,8 +88,9 @@ class CodeAgent:
             )
         if broken:
             raise Retryable(f"node {work.node_id}: {problem} It happened in the last of {work.max_retries + 1} tries.")
+        last = " ".join(problem.split())[-800:]
         raise Fatal(
-            f"node {work.node_id}: no program worked in {work.max_retries + 1} tries. The last problem: {problem[-800:]} "
+            f"node {work.node_id}: no program worked in {work.max_retries + 1} tries. The last problem: {last} "
             "Simplify the goal, raise max_retries, or choose a stronger model_profile."
         )
 

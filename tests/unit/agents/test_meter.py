@@ -1,0 +1,58 @@
+"""The books of one attempt."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.errors import Retryable
+from agents.journal import JournaledModel, JournaledTools
+from agents.meter import Meter, MeteredModel, MeteredTools
+from agents.ports import ChatRequest, ToolResult
+from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, MemoryJournal, Scripted, Shelf, wants
+
+REQUEST = ChatRequest("fast", ())
+
+
+async def test_calls_and_uses_are_counted_with_their_steps():
+    meter = Meter()
+    model, tools = MeteredModel(Scripted("a", "b"), meter), MeteredTools(Shelf(GET_ORDER), meter)
+    await model.complete(REQUEST)
+    await tools.call(wants("shopify.get_order", {"order_id": "7"}))
+    await model.complete(REQUEST)
+    assert (meter.cost_micro_usd, meter.input_text_tokens, meter.output_text_tokens) == (14, 20, 10)
+    assert [call.step for call in meter.model_calls] == ["model-1", "model-2"]
+    assert (meter.models, meter.tools) == (["test-1"], ["shopify.get_order"])
+    use = meter.tool_uses[0]
+    assert (use.step, use.app, use.action, use.entity_id, use.success) == ("tool-1", "shopify", "get_order", "cust", True)
+
+
+async def test_a_failed_call_is_booked_with_who_failed():
+    meter = Meter()
+    with pytest.raises(Retryable):
+        await MeteredModel(Scripted(Retryable("busy").at("openai", "gpt")), meter).complete(REQUEST)
+    call = meter.fresh_model_calls()[0]
+    assert (call.success, call.provider, call.model, call.error) == (False, "openai", "gpt", "busy")
+    assert meter.models == []
+
+
+async def test_what_the_journal_answered_counts_in_the_totals_and_makes_no_event():
+    journal, model = MemoryJournal(), Scripted("a")
+    await MeteredModel(JournaledModel(model, journal), Meter()).complete(REQUEST)
+    meter = Meter()
+    await MeteredModel(JournaledModel(model, journal), meter).complete(REQUEST)
+    assert (meter.cost_micro_usd, meter.fresh_model_calls()) == (7, [])
+
+
+async def test_a_call_refused_before_its_tool_is_no_use():
+    meter = Meter()
+    tools = MeteredTools(Shelf(GET_ORDER, act=lambda call: ToolResult(False, error="no", acted=False)), meter)
+    await tools.call(wants("shopify.get_order", {}))
+    assert (meter.tools, meter.fresh_tool_uses()) == ([], [])
+
+
+async def test_an_action_in_doubt_is_no_second_use():
+    journal, meter = MemoryJournal(), Meter()
+    await journal.intent("tool-1", {"tool": "shopify.create_return", "arguments": {}})
+    with pytest.raises(Exception, match="unknown whether"):
+        await MeteredTools(JournaledTools(Shelf(CREATE_RETURN), journal), meter).call(wants("shopify.create_return", {}))
+    assert meter.fresh_tool_uses() == []
