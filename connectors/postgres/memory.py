@@ -62,13 +62,11 @@ class PostgresMemory:
         except (EmbeddingsError, StorageError) as error:
             raise Retryable(f"the knowledge base cannot be searched: {error}") from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Retryable(f"the knowledge base cannot be searched: Postgres is not reachable ({error})") from error
+            raise Retryable(f"the knowledge base cannot be searched in Postgres: {error}") from error
         return [Passage(hit.title, hit.text, hit.score) for hit in found]
 
     async def _rows(self, conversation_id: str, before: int, limit: int) -> list[asyncpg.Record]:
         try:
             return await self._pool.fetch(_HISTORY, clean_text(conversation_id), before, limit)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Retryable(
-                f"the history of conversation {conversation_id} cannot be read: Postgres is not reachable ({error})"
-            ) from error
+            raise Retryable(f"the history of conversation {conversation_id} cannot be read from Postgres: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 
 import asyncpg
 
-from connectors.postgres.errors import OvertakenError
+from connectors.postgres.errors import OvertakenError, in_words
 from connectors.postgres.pool import Connection, Pool
 from connectors.postgres.rows import said_by
 from connectors.postgres.table import Row
@@ -82,7 +82,8 @@ class PostgresProjection:
         From now on no earlier owner can write.
         """
         topics, numbers = _columns(partitions)
-        rows = await self._pool.fetch(_TAKE, topics, numbers)
+        with in_words("copying the log into Postgres cannot begin"):
+            rows = await self._pool.fetch(_TAKE, topics, numbers)
         taken = {(row["topic"], row["partition"]): (row["next_offset"], row["fence"]) for row in rows}
         self._taken.update(taken)
         return {partition: next_offset for partition, (next_offset, _) in taken.items() if next_offset}
@@ -94,6 +95,19 @@ class PostgresProjection:
         Raises OvertakenError when another owner has taken one of the partitions; then nothing was written.
         """
         topics, numbers = _columns(positions)
+        with in_words("a batch was not copied into Postgres"):
+            await self._apply(events, positions, topics, numbers, rejected)
+        for partition, next_offset in positions.items():
+            self._taken[partition] = (next_offset, self._taken[partition][1])
+
+    async def _apply(
+        self,
+        events: Sequence[Event],
+        positions: Mapping[Partition, int],
+        topics: Sequence[str],
+        numbers: Sequence[int],
+        rejected: Rejected,
+    ) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             self._check(positions, await connection.fetch(_LOCK, topics, numbers))
             await _write(connection, events, rejected)

@@ -88,7 +88,7 @@ async def test_a_gap_inside_the_window_is_not_passed_over(pool: Pool) -> None:
 async def test_a_database_that_is_gone_is_retryable(pool: Pool) -> None:
     memory = _memory(pool, 0)
     await pool.close()
-    with pytest.raises(Retryable, match="Postgres is not reachable"):
+    with pytest.raises(Retryable, match="conversation ann cannot be read from Postgres"):
         await memory.history("ann", before=3, limit=50)
     with pytest.raises(Retryable, match="knowledge base"):
         await memory.knowledge("returns", top_k=3)

@@ -6,10 +6,9 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import asyncpg
 import pytest
 
-from connectors.postgres.errors import OvertakenError
+from connectors.postgres.errors import OvertakenError, StorageError
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.projection import PostgresProjection, reset
@@ -129,7 +128,7 @@ async def test_after_a_crash_within_a_batch_it_is_written_once(pool: Pool) -> No
 
     projector = Projector(Dying(pool))
     await projector.positions(partitions)
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(StorageError, match="Postgres has gone away"):
         await projector.handle(log)
     assert not any((await everything(pool)).values())
 
@@ -180,3 +179,9 @@ async def test_two_owners_of_different_partitions_do_not_disturb_each_other(pool
     await one.handle(ann)
     await two.handle(bob)
     assert len((await everything(pool))["messages"]) == 4
+
+
+async def test_a_database_without_tables_says_what_to_run(database: str) -> None:
+    async with await open_pool(database) as empty:
+        with pytest.raises(StorageError, match=r"tables are not there.*hil up"):
+            await PostgresProjection(empty).positions([(topics.WORKFLOW_EVENTS, 0)])
