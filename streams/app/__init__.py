@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -13,6 +14,7 @@ def main() -> None:
     from streams.app.groups import groups
     from streams.app.system import Application
 
+    _quiet()
     try:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
@@ -20,3 +22,9 @@ def main() -> None:
         raise SystemExit(2) from None
     application = Application(settings)
     build(application, groups(application))()
+
+
+def _quiet() -> None:
+    """Warnings of ours go to standard error. aiokafka logs what it then retries, or raises where we put it into words."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

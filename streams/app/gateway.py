@@ -29,7 +29,7 @@ class KafkaGateway:
         return self._addresses
 
     async def send(self, topic: str, records: Sequence[tuple[str | None, bytes]]) -> None:
-        await self._publisher.send_all(Outgoing(topic, key.encode() if key else None, value) for key, value in records)
+        await self._publisher.send(Outgoing(topic, key.encode() if key else None, value) for key, value in records)
 
     @asynccontextmanager
     async def tail(

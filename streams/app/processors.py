@@ -16,15 +16,13 @@ from connectors.settings import Settings
 from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
-from streams.app.workshop import open_workshop
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.intake import Intake
 from streams.nodes import ExecutionCodec, Nodes
-from streams.projector import TOPICS as PROJECTED
-from streams.projector import Projector
+from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
 
@@ -82,9 +80,7 @@ async def running(settings: Settings, names: Sequence[str], report: Report) -> A
     bootstrap = kafka_of(settings)
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
-        publisher = Publisher(bootstrap)
-        await publisher.start()
-        stack.push_async_callback(publisher.stop)
+        publisher = await stack.enter_async_context(Publisher(bootstrap))
         builder = _Builder(settings, bootstrap, definitions, publisher, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
@@ -134,6 +130,8 @@ class _Builder:
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
+                from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
+
                 workshop = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
                 nodes = {topic: Nodes(self.definitions, workshop, clock_ms=clock_ms) for topic in NODE_CONCURRENCY}
                 return [
@@ -152,17 +150,13 @@ class _Builder:
                 ]
             case "projector":
                 pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
-                projector = Projector(PostgresProjection(pool), skipped=self._skipped)
+                projector = Projector(PostgresProjection(pool), send=self.publisher.send)
                 return [(name, BatchRuntime(BatchSettings(self.bootstrap, "hil.projector", PROJECTED), projector))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **more)
         return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
-
-    async def _skipped(self, record: Record, code: str, reason: str) -> None:
-        """The projector cannot show this record: it becomes a dead letter before the position moves past it."""
-        await self.publisher.send(dead_letter(record, "hil.projector", code, reason, 1))
 
 
 def kafka_of(settings: Settings) -> str:

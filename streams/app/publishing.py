@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from agents import builtin
@@ -22,17 +21,13 @@ async def publish_files(bootstrap: str, paths: Sequence[str]) -> list[PublishedW
     if faults:
         raise CannotGoOn("nothing was published:\n" + "\n".join(faults))
     agent_types = builtin.registry().agent_types()
-    publisher = Publisher(bootstrap)
-    async with AsyncExitStack() as stack:
-        definitions, _ = await stack.enter_async_context(follow_definitions(bootstrap, lambda line: None))
-        await publisher.start()
-        stack.push_async_callback(publisher.stop)
+    async with follow_definitions(bootstrap, lambda line: None) as (definitions, _), Publisher(bootstrap) as publisher:
         made = []
         for path, definition, _ in checked:
             assert definition is not None
             event = published(definition, Path(path).read_text(encoding="utf-8"), agent_types, at_ms=clock_ms())
             if definitions.by_digest(event.digest) is None:
-                await publisher.send(outgoing(event))
+                await publisher.send([outgoing(event)])
                 definitions.add(event)
             workflow = definitions.by_digest(event.digest)
             assert workflow is not None

@@ -49,7 +49,7 @@ class Application:
         with in_words():
             async with AsyncExitStack() as stack:
                 settings, addresses = await self._start(stack, report)
-                publisher = await _publisher(kafka_of(settings), stack)
+                publisher = await stack.enter_async_context(Publisher(kafka_of(settings)))
                 stack.callback(_announce(settings.data, addresses))
                 yield KafkaGateway(addresses, publisher)
                 report("stopping")
@@ -57,7 +57,12 @@ class Application:
     async def _start(self, stack: AsyncExitStack, report: Report) -> tuple[Settings, Addresses]:
         self._embedded = Embedded(self._settings, report)
         parts = await stack.enter_async_context(self._embedded)
-        settings = replace(self._settings, kafka_bootstrap=parts.kafka_bootstrap, database_url=parts.database_url)
+        settings = replace(
+            self._settings,
+            kafka_bootstrap=parts.kafka_bootstrap,
+            database_url=parts.database_url,
+            partitions=self._settings.topic_partitions,
+        )
         settings, stand_in = await _with_stand_ins(settings, stack, report)
         inside = Application(settings)
         await inside.create_topics()
@@ -72,8 +77,7 @@ class Application:
     async def attached(self) -> AsyncIterator[KafkaGateway]:
         settings = self._known()
         with in_words():
-            async with AsyncExitStack() as stack:
-                publisher = await _publisher(kafka_of(settings), stack)
+            async with Publisher(kafka_of(settings)) as publisher:
                 yield KafkaGateway(_addresses(settings, stand_in=False), publisher)
 
     def _known(self) -> Settings:
@@ -139,13 +143,6 @@ class Application:
     def demo_messages(self) -> list[dict[str, Any]]:
         lines = bundled("messages", "demo.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]
-
-
-async def _publisher(bootstrap: str, stack: AsyncExitStack) -> Publisher:
-    publisher = Publisher(bootstrap)
-    await publisher.start()
-    stack.push_async_callback(publisher.stop)
-    return publisher
 
 
 async def _with_stand_ins(settings: Settings, stack: AsyncExitStack, report: Report) -> tuple[Settings, bool]:
