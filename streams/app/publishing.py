@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents import builtin
 from connectors.cli.ports import CannotGoOn, PublishedWorkflow
-from streams.app.checks import validate_file
+from streams.app.checks import workbench
 from streams.app.processors import clock_ms, follow_definitions
 from streams.definitions import Workflow, published
 from streams.runtime import Publisher
@@ -16,16 +15,16 @@ from streams.wire import outgoing
 
 async def publish_files(bootstrap: str, paths: Sequence[str]) -> list[PublishedWorkflow]:
     """Publish each file whose content is not published yet. None is published when one has a fault."""
-    checked = [(path, *validate_file(path)) for path in paths]
+    bench = workbench()
+    checked = [(path, *bench.validate(Path(path))) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
         raise CannotGoOn("nothing was published:\n" + "\n".join(faults))
-    agent_types = builtin.registry().agent_types()
     async with follow_definitions(bootstrap, lambda line: None) as (definitions, _), Publisher(bootstrap) as publisher:
         made = []
         for path, definition, _ in checked:
             assert definition is not None
-            event = published(definition, Path(path).read_text(encoding="utf-8"), agent_types, at_ms=clock_ms())
+            event = published(definition, Path(path).read_text(encoding="utf-8"), bench.agents, at_ms=clock_ms())
             if definitions.by_digest(event.digest) is None:
                 await publisher.send([outgoing(event)])
                 definitions.add(event)
