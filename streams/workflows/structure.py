@@ -58,37 +58,34 @@ def _edges(subject: Subject) -> Iterator[Fault]:
 
 def cycles(subject: Subject) -> list[list[str]]:
     """Cycles that share no node, each as its nodes in order. Empty exactly when the graph has none."""
-    successors = {name: set(targets) for name, targets in subject.successors.items()}
+    place = {name: index for index, name in enumerate(subject.ids)}
+    left = set(place)
     found: list[list[str]] = []
-    while True:
-        _trim(successors)
-        if not successors:
-            return found
-        path = [next(name for name in subject.ids if name in successors)]
-        while True:
-            step = next(name for name in subject.ids if name in successors[path[-1]])
-            if step in path:
-                break
+    while left := _without_order(subject, left):
+        # Each node left has a node left before it: going back from any of them must come round.
+        path = [min(left, key=place.__getitem__)]
+        while (step := next(name for name in subject.predecessors[path[-1]] if name in left)) not in path:
             path.append(step)
-        cycle = path[path.index(step) :]
-        found.append(cycle)
-        for name in cycle:
-            del successors[name]
-        for targets in successors.values():
-            targets.difference_update(cycle)
+        cycle = path[path.index(step) :][::-1]
+        first = cycle.index(min(cycle, key=place.__getitem__))
+        found.append(cycle[first:] + cycle[:first])
+        left -= set(cycle)
+    return found
 
 
-def _trim(successors: dict[str, set[str]]) -> None:
-    """Take away nodes without a way in or without a way out, until none is left but those on or between cycles."""
-    while True:
-        entered = set().union(*successors.values()) if successors else set()
-        loose = [name for name, targets in successors.items() if name not in entered or not targets]
-        if not loose:
-            return
-        for name in loose:
-            del successors[name]
-        for targets in successors.values():
-            targets.difference_update(loose)
+def _without_order(subject: Subject, names: set[str]) -> set[str]:
+    """Those of `names` that no order of running can reach: Kahn's algorithm, what remains."""
+    waiting = {name: sum(source in names for source in subject.predecessors[name]) for name in names}
+    open_ = [name for name, count in waiting.items() if not count]
+    while open_:
+        name = open_.pop()
+        del waiting[name]
+        for target in subject.successors[name]:
+            if target in waiting:
+                waiting[target] -= 1
+                if not waiting[target]:
+                    open_.append(target)
+    return set(waiting)
 
 
 def _cycle_fault(subject: Subject, cycle: list[str]) -> Fault:
