@@ -73,9 +73,16 @@ class TransactionalCommits:
             async with asyncio.timeout(self._patience_s):
                 return await self._commit(position, writes)
         except kafka_errors.KafkaError as error:
+            self._retrieve_refusal()
             if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
                 raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
             raise
+
+    def _retrieve_refusal(self) -> None:
+        """aiokafka leaves the refusal in a future as well; unretrieved, it is logged as a second error later."""
+        waiter = self._producer._txn_manager.wait_for_transaction_end()
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
 
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer

@@ -253,6 +253,7 @@ class PartitionOwner(Generic[S]):
                 end_offset = await self._commits.commit(batch.position, [(key.encode(), data) for key, data in encoded.items()])
             except BaseException as error:
                 refused = error if isinstance(error, Fenced) else Fenced(f"{self.tp} was closed before this entry was durable")
+                self.lost = refused  # before anybody who waits is told: what they do then must not go out
                 for journal in batch.journals:
                     if not journal.durable.done():
                         journal.durable.set_exception(refused)
@@ -328,7 +329,7 @@ class PartitionOwner(Generic[S]):
 
     def _lose(self, error: Fenced) -> None:
         """Another owner: stop at once, say so once."""
-        if self.lost is None:
+        if self.phase != "lost":
             self.lost = error
             self.phase = "lost"
             self.log.abandon(error)
