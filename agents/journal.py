@@ -38,27 +38,31 @@ class Journal(Protocol):
 
 
 class JournaledModel:
-    """A ChatModel whose answers are kept. Failures are not: they are tried again."""
+    """A ChatModel whose answers are kept. Failures are not: they are tried again.
 
-    def __init__(self, model: ChatModel, journal: Journal) -> None:
-        self._model, self._journal, self._calls = model, journal, 0
+    `attempt` is the node's. An answer this same attempt got before it was interrupted is not marked `replayed`: an attempt that
+    did not end has not published its books. Without `attempt` every answer from the journal is marked.
+    """
+
+    def __init__(self, model: ChatModel, journal: Journal, *, attempt: int | None = None) -> None:
+        self._model, self._journal, self._attempt, self._calls = model, journal, attempt, 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         self._calls += 1
         step = f"model-{self._calls}"
         entry = self._journal.lookup(step)
         if entry is not None and entry.value is not None:
-            return _reply(entry.value)
+            return _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
         reply = await self._model.complete(request)
-        await self._journal.result(step, _kept(reply))
+        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt})
         return reply
 
 
 class JournaledTools:
-    """Tools that act once however often the execution is repeated."""
+    """Tools that act once however often the execution is repeated. `attempt` as for JournaledModel."""
 
-    def __init__(self, tools: Tools, journal: Journal) -> None:
-        self._tools, self._journal, self._calls = tools, journal, 0
+    def __init__(self, tools: Tools, journal: Journal, *, attempt: int | None = None) -> None:
+        self._tools, self._journal, self._attempt, self._calls = tools, journal, attempt, 0
 
     def specs(self) -> Sequence[ToolSpec]:
         return self._tools.specs()
@@ -73,7 +77,7 @@ class JournaledTools:
         undone = entry.value is not None and "undone" in entry.value
         if entry.value is not None and not undone:
             if entry.value["asked"] == _mark(asked):
-                return ToolResult(**{**entry.value["result"], "replayed": True})
+                return ToolResult(**{**entry.value["result"], "replayed": _of_earlier(entry.value, self._attempt)})
             if entry.intent is not None or not reads:
                 raise _park(
                     f"{call.name} is asked for where an earlier attempt called something else; nobody knows whether both are "
@@ -98,7 +102,7 @@ class JournaledTools:
             if not reads:
                 await self._journal.result(step, {"undone": str(failure)})
             raise
-        await self._journal.result(step, {"asked": _mark(asked), "result": asdict(result)})
+        await self._journal.result(step, {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt})
         return result
 
 
@@ -136,7 +140,12 @@ def _kept(reply: ChatReply) -> dict[str, Any]:
     return kept
 
 
-def _reply(kept: Mapping[str, Any]) -> ChatReply:
+def _of_earlier(value: Mapping[str, Any], attempt: int | None) -> bool:
+    """Whether an attempt that has ended made this entry, so that it stands in that one's books."""
+    return attempt is None or value.get("attempt") != attempt
+
+
+def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
     tokens = kept["tokens"]
     return ChatReply(
         text=kept["text"],
@@ -149,5 +158,5 @@ def _reply(kept: Mapping[str, Any]) -> ChatReply:
         cost_micro_usd=kept["cost"],
         latency_ms=kept["ms"],
         finish_reason=kept["finish"],
-        replayed=True,
+        replayed=replayed,
     )

@@ -1,7 +1,7 @@
 """Counts what one attempt of a node spends: every model call and every tool use, success or not.
 
-Put outermost, over the journal's wrappers: a call answered from the journal counts into the totals, since it was paid for by this
-execution, and is marked `replayed`, since its event has been published already.
+Put outermost, over the journal's wrappers. What an earlier attempt did and the journal answered is marked `replayed` and stands in
+that attempt's books: it makes no event and adds nothing to these sums, so that the sums of all attempts are what the node cost.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Meter:
 
     @property
     def cost_micro_usd(self) -> int:
-        return sum(call.cost_micro_usd for call in self.model_calls)
+        return sum(call.cost_micro_usd for call in self.fresh_model_calls())
 
     @property
     def input_text_tokens(self) -> int:
-        return sum(call.input_text_tokens for call in self.model_calls)
+        return sum(call.input_text_tokens for call in self.fresh_model_calls())
 
     @property
     def output_text_tokens(self) -> int:
-        return sum(call.output_text_tokens for call in self.model_calls)
+        return sum(call.output_text_tokens for call in self.fresh_model_calls())
 
     @property
     def models(self) -> list[str]:

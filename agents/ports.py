@@ -66,7 +66,7 @@ class ChatReply:
     finish_reason: str = "stop"
     """`stop`, `length` (cut at max_tokens), `tool_calls`, or `refusal` (the model or its filter declined; `text` says why)."""
     replayed: bool = False
-    """Answered from the journal: paid for earlier."""
+    """Answered from the journal: an earlier attempt made this call and has it in its books."""
 
 
 class ChatModel(Protocol):
@@ -86,7 +86,7 @@ class ToolResult:
     acted: bool = True
     """False when the call was refused before it reached the tool."""
     replayed: bool = False
-    """Answered from the journal: done earlier."""
+    """Answered from the journal: an earlier attempt did it and has it in its books."""
 
 
 class Tools(Protocol):

@@ -35,12 +35,29 @@ async def test_a_failed_call_is_booked_with_who_failed():
     assert meter.models == []
 
 
-async def test_what_the_journal_answered_counts_in_the_totals_and_makes_no_event():
-    journal, model = MemoryJournal(), Scripted("a")
-    await MeteredModel(JournaledModel(model, journal), Meter()).complete(REQUEST)
+async def metered(attempt, model, tools, journal):
     meter = Meter()
-    await MeteredModel(JournaledModel(model, journal), meter).complete(REQUEST)
-    assert (meter.cost_micro_usd, meter.fresh_model_calls()) == (7, [])
+    await MeteredModel(JournaledModel(model, journal, attempt=attempt), meter).complete(REQUEST)
+    await MeteredTools(JournaledTools(tools, journal, attempt=attempt), meter).call(wants("shopify.get_order", {"order_id": "7"}))
+    return meter
+
+
+async def test_what_an_earlier_attempt_did_stays_in_its_books():
+    journal, model, tools = MemoryJournal(), Scripted("a"), Shelf(GET_ORDER)
+    first = await metered(1, model, tools, journal)
+    second = await metered(2, model, tools, journal)
+    assert (first.cost_micro_usd, len(first.fresh_model_calls()), len(first.fresh_tool_uses())) == (7, 1, 1)
+    assert (second.cost_micro_usd, second.fresh_model_calls(), second.fresh_tool_uses()) == (0, [], [])
+    assert (second.models, second.tools) == (["test-1"], ["shopify.get_order"])
+
+
+async def test_an_interrupted_attempt_that_starts_over_keeps_its_books():
+    """It never published them, so the calls it finds in the journal are booked now, under the same steps."""
+    journal, model, tools = MemoryJournal(), Scripted("a"), Shelf(GET_ORDER)
+    interrupted = await metered(1, model, tools, journal)
+    again = await metered(1, model, tools, journal)
+    assert (len(model.asked), len(tools.done)) == (1, 1)
+    assert again == interrupted
 
 
 async def test_a_call_refused_before_its_tool_is_no_use():
