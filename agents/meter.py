@@ -1,7 +1,7 @@
 """Counts what one attempt of a node spends: every model call and every tool use, success or not.
 
 Put outermost, over the journal's wrappers. What an earlier attempt did and the journal answered is marked `replayed` and stands
-in that attempt's books: it makes no event and adds nothing to these sums, so that the sums of all attempts are what the node cost.
+in that attempt's books: it makes no event and adds nothing to these sums, so the sums of all attempts are what the node cost.
 """
 
 from __future__ import annotations
