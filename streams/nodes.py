@@ -141,11 +141,12 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         node = next(node for node in workflow.definition.workflow.nodes if node.id == task.node_id)
         seconds = node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        model = MeteredModel(JournaledModel(self._workshop.model(), journal), meter)
+        model = MeteredModel(JournaledModel(self._workshop.model(), journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await prepare(task, node, workflow.definition, self._workshop.memory)
-                tools = MeteredTools(JournaledTools(await self._workshop.tools(workflow, node, task), journal), meter)
+                allowed = await self._workshop.tools(workflow, node, task)
+                tools = MeteredTools(JournaledTools(allowed, journal, attempt=task.attempt), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(
