@@ -9,11 +9,14 @@ from typing import Any
 from connectors.rehearsal import mood
 from connectors.rehearsal.classify import Classifier
 from connectors.rehearsal.extraction import order_numbers
-from connectors.rehearsal.reading import STAMP, Material, Reading
+from connectors.rehearsal.materials import STAMP, Material
+from connectors.rehearsal.reading import Reading
 from connectors.rehearsal.telling import about, sentence
 from connectors.rehearsal.toolcalls import Observation
 
 _NEAR_ENOUGH = 0.12
+_GRAVE = 2
+_HAS_KNOWLEDGE = re.compile(r"help pages?|knowledge|polic|document|faq|passage|article|sources?\b", re.IGNORECASE)
 _COMPLAINT = re.compile(r"\bcomplain", re.IGNORECASE)
 _WHOLE_PASSAGE = 600
 
@@ -22,23 +25,22 @@ def answer(reading: Reading, seen: Sequence[Observation], classifier: Classifier
     """Complete sentences for the customer."""
     parts = [*_opening(reading, seen, classifier), *_found(seen)]
     if not seen:
-        parts += _handed_over(reading) or _from_knowledge(reading, classifier) or _asking(reading, classifier)
-    elif not _found(seen):
-        parts += ["I have looked into your message."]
+        parts += _handed_over(reading) or _from_knowledge(reading, classifier) or ([] if parts else _asking(reading, classifier))
+    elif not parts:
+        parts = ["I have looked into your message."]
     text = " ".join(dict.fromkeys(sentence(part) for part in parts if part.strip()))
     return f"{text} {STAMP}"
 
 
 def _opening(reading: Reading, seen: Sequence[Observation], classifier: Classifier) -> list[str]:
-    if not (_COMPLAINT.search(reading.asked) and not _handed_over(reading)):
+    if not _COMPLAINT.search(reading.asked) or _handed_over(reading):
         return []
-    level = mood.severity(classifier.model, reading.customer)
     told = any(one.ok and "slack" in one.name for one in seen)
-    grave = "I treat this as serious and have told a supervisor." if told else "A colleague will look at it personally."
-    return [
-        "I am sorry for the trouble you had.",
-        grave if level == 2 or told else "Thank you for telling us; we take it up with the team.",
-    ]
+    orders = order_numbers(reading.customer)
+    about_order = f" with order {orders[0]}" if orders else ""
+    grave = mood.severity(classifier.model, reading.customer) == _GRAVE
+    steps = ["I have told a supervisor at once."] if told and grave else []
+    return [f"I am sorry for the trouble you had{about_order}.", *steps, "A colleague takes over from here and will be in touch."]
 
 
 def _found(seen: Sequence[Observation]) -> list[str]:
@@ -75,7 +77,7 @@ def _handed_over(reading: Reading) -> list[str]:
 def _from_knowledge(reading: Reading, classifier: Classifier) -> list[str]:
     """The sentences of the knowledge nearest to the question, at most three, in their order."""
     passages = [piece for material in reading.of("knowledge") for piece in _pieces(material)]
-    if not passages or not reading.customer.strip():
+    if not passages or not reading.customer.strip() or not _HAS_KNOWLEDGE.search(reading.instruction):
         return []
     model = classifier.model
     asked = model.points([model.normalise(reading.customer[:1000])[0]])
@@ -96,10 +98,10 @@ def _pieces(material: Material) -> list[str]:
 
 def _asking(reading: Reading, classifier: Classifier) -> list[str]:
     """Nothing is known: say what would help."""
-    if not reading.customer.strip() or reading.customer.strip().startswith("(The customer's message is empty"):
+    if not reading.customer.strip():
         return ["Your message arrived without any text.", "Please tell us what we can do for you."]
     model = classifier.model
-    likely = max(zip(model.read(reading.customer).tolist(), (concept.name for concept in model.concepts), strict=True))[1]
+    likely = max(zip(model.read(reading.meant).tolist(), (concept.name for concept in model.concepts), strict=True))[1]
     thanks = "Thank you for your message."
     if likely in ("tracking", "return", "refund", "cancel", "change", "defect"):
         if orders := order_numbers(reading.customer):

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connectors.rehearsal.filling import brief
+from connectors.rehearsal.materials import STAMP
 from connectors.rehearsal.reading import Reading
 from connectors.rehearsal.toolcalls import Planner, is_read
 
 _STUB = re.compile(r"^def (?P<name>\w+)\((?P<parameters>[^)]*)\)\s*->\s*[\w\[\], .]+:", re.MULTILINE)
+_WINDOW = re.compile(r"(?:younger|less|fewer|within|under|last|<)\D{0,20}(\d{1,3})[ -]days", re.IGNORECASE)
+_USUAL_WINDOW_DAYS = 30
 _FAILED = re.compile(r"Traceback|program failed|interpreter stopped|no ```python block|does not fit the schema", re.IGNORECASE)
-_STAMP = "(rehearsal model)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def program(reading: Reading, offered: Sequence[Stub], planner: Planner, complai
     else:
         plan, lines = _look_up(offered, planner, simpler=simpler)
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(plan, 1))
-    return f"{steps}\n\n```python\n" + "\n".join(lines) + f"\n```\n{_STAMP}"
+    return f"{steps}\n\n```python\n" + "\n".join(lines) + f"\n```\n{STAMP}"
 
 
 def _return(
@@ -60,7 +62,7 @@ def _return(
 ) -> tuple[list[str], list[str]]:
     number = planner.fact("order_id")
     if number is None:
-        said = f"Please send us the number of the order you want to return, for example #1001. {_STAMP}"
+        said = f"Please send us the number of the order you want to return, for example #1001. {STAMP}"
         return ["There is no order number, so ask for it."], [
             f"response = {said!r}",
             "summary = 'The customer named no order; asked for the number.'",
@@ -69,8 +71,10 @@ def _return(
     label = next((stub for stub in offered if stub.has("label") and stub.takes("return_id")), None)
     mail = next((stub for stub in offered if (stub.has("email") or stub.has("mail")) and not is_read(stub.name)), None)
     address = planner.fact("email")
+    window = _WINDOW.search(reading.asked)
+    days = int(window[1]) if window else _USUAL_WINDOW_DAYS
     extra = [f"reason={(brief(reading.customer) or 'not stated')!r}"] if create.takes("reason") else []
-    resolved = ["resolution=resolution"] if create.takes("resolution") else []
+    resolved = ["resolution='refund'"] if create.takes("resolution") else []
     lines = [
         f"order_id = {number!r}",
         f"email = {address!r}",
@@ -85,7 +89,7 @@ def _return(
         "if order is not None:",
         "    state = order.get('status')",
         "    age = order.get('age_days') or 0",
-        "    email = order.get('customer_email') or email",
+        "    email = email or order.get('customer_email')",
         "    if order.get('returned') or state == 'returned':",
         "        status = 'already_returned'",
         "        known = order.get('return_id') or 'on file'",
@@ -96,15 +100,19 @@ def _return(
         "        response = 'Order #' + order_id + ' has not been delivered (' + str(state).replace('_', ' ')",
         "        response = response + '), so it cannot be returned yet. Please write to us again once you have it.'",
         "        summary = 'Order ' + order_id + ' is ' + str(state) + '; no return made.'",
+        f"    elif age >= {days}:",
+        "        status = 'store_credit_offered'",
+        "        response = 'Order #' + order_id + ' was delivered ' + str(age) + ' days ago.'",
+        f"        response = response + ' A refund is possible for {days} days only.'",
+        "        response = response + ' We offer you store credit instead: just reply that you want it.'",
+        "        summary = 'Order ' + order_id + ' is ' + str(age) + ' days old; offered store credit, no return made.'",
         "    else:",
-        "        resolution = 'refund' if age <= 30 else 'store_credit'",
-        "        gets = 'a refund' if age <= 30 else 'store credit, as more than 30 days have passed'",
         "        try:",
         f"            created = {create.name}({', '.join(['order_id=order_id', *extra, *resolved])})",
         "            return_id = created.get('return_id') or ''",
         "            status = 'return_created'",
-        "            response = 'Your return ' + return_id + ' for order #' + order_id + ' is registered: you get ' + gets + '.'",
-        "            summary = 'Return ' + return_id + ' made for order ' + order_id + ' (' + resolution + ').'",
+        "            response = 'Your return ' + return_id + ' for order #' + order_id + ' is registered; you get a refund.'",
+        "            summary = 'Return ' + return_id + ' made for order ' + order_id + '.'",
     ]
     if label is not None:
         lines += [
@@ -130,7 +138,7 @@ def _return(
         "            status = 'failed'",
         "            response = 'We could not register the return of order #' + order_id + ': ' + str(error)",
         "            summary = 'The return of order ' + order_id + ' failed: ' + str(error)",
-        f"response = response + ' {_STAMP}'",
+        f"response = response + ' {STAMP}'",
         "needs_human = status in ('not_found', 'failed')",
         "{'response': response, 'summary': summary, 'status': status, 'order_id': order_id, 'needs_human': needs_human}",
     ]
@@ -175,6 +183,6 @@ def _look_up(offered: Sequence[Stub], planner: Planner, *, simpler: bool) -> tup
         "else:",
         f"    response = {nothing!r}",
         f"summary = {('Looked up: ' + ', '.join(called)) if called else 'Nothing could be looked up.'!r}",
-        f"{{'response': response + ' {_STAMP}', 'summary': summary}}",
+        f"{{'response': response + ' {STAMP}', 'summary': summary}}",
     ]
     return [f"Call {name}." for name in called] + ["Tell the customer what was found."], lines

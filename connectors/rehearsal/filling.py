@@ -106,7 +106,7 @@ class Filler:
         if not spoken or len(spoken) < len([value for value in values if value is not None]):
             return values[0] if required else _ABSENT
         told = set(words(name.replace("_", " ")))
-        text = self.reading.customer
+        text = self.reading.meant
         level = mood.on_scale(spoken, mood.severity(self.classifier.model, text))
         if level is not None:
             return level
@@ -129,6 +129,8 @@ class Filler:
             return self._number(kind, name, schema, required=required)
         if kind == "boolean":
             told = set(words(name.replace("_", " ")))
+            if (stated := self._stated(name)) is not None:
+                return stated
             if told & _HUMAN:
                 return mood.severity(self.classifier.model, self.reading.customer) >= 2
             return False if required or "default" not in schema else schema["default"]
@@ -184,7 +186,7 @@ class Filler:
         description = str(schema.get("description") or "")
         told = set(words(name.replace("_", " ")))
         text = self.reading.customer
-        value = value_for(name, description, text) or self._handed_over(name)
+        value = value_for(name, description, text) or self._handed_over(name) or self._said_before(name, description)
         if value is None and told & _PROSE:
             value = self.prose
         if value is None and told & _REASON and self.choice is not None:
@@ -207,6 +209,18 @@ class Filler:
             if isinstance(material.data, Mapping) and isinstance(value := material.data.get(name), str) and value:
                 return value
         return None
+
+    def _said_before(self, name: str, description: str) -> str | None:
+        """An order the conversation was about: words like `it` stand for it."""
+        if "order" not in words(name.replace("_", " ")):
+            return None
+        said = (value_for(name, description, turn.text) for turn in reversed(self.reading.of("history")))
+        return next((value for value in said if value), None)
+
+    def _stated(self, name: str) -> bool | None:
+        """What the instruction says a flag is, when it says only one thing: `needs_human` is true."""
+        told = set(re.findall(rf"\b{re.escape(name)}\W{{0,3}}\s*(?:is|to|=|:)\s*(true|false)\b", self.reading.asked.lower()))
+        return told == {"true"} if len(told) == 1 else None
 
     def _number(self, kind: str, name: str, schema: Mapping[str, Any], *, required: bool) -> Any:
         told = set(words(name.replace("_", " ")))

@@ -18,7 +18,8 @@ from connectors.rehearsal.answering import answer
 from connectors.rehearsal.classify import Classifier
 from connectors.rehearsal.concepts import Vector, concept_model
 from connectors.rehearsal.filling import Filler
-from connectors.rehearsal.reading import STAMP, Reading, read
+from connectors.rehearsal.materials import STAMP
+from connectors.rehearsal.reading import Reading, read
 from connectors.rehearsal.toolcalls import Planner, observed
 from connectors.rehearsal.wire import Call, ChatBody, Function, Message, Refused, Reply, Usage
 

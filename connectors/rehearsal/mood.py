@@ -6,16 +6,23 @@ import re
 from collections.abc import Sequence
 
 from connectors.rehearsal.concepts import ConceptModel
+from connectors.rehearsal.lexicon import bag
 
 _STRONG = re.compile(
     r"\b(?:furious|unacceptable|outrageous|disgrace\w*|lawyer|legal|sue|police|scam|fraud|thieves|never again|worst|disgusting|"
-    r"immediately|injur\w*|hurt|dangerous|fire|burn\w*|allerg\w*|unverschämt\w*|anwalt|inacceptable|inadmissible|inaceptable|abogado|avvocato)\b|[😡🤬]|!!!|投诉",
+    r"immediately|injur\w*|hurt|dangerous|fire|burn\w*|allerg\w*|unverschämt\w*|anwalt|inacceptable|inadmissible|inaceptable|"
+    r"abogado|avvocato)\b|[😡🤬]|!!!|投诉",
     re.IGNORECASE,
 )
 _URGENT = re.compile(r"\b(?:urgent\w*|asap|immediately|right now|today|dringend|sofort|urgente?|subito)\b", re.IGNORECASE)
 _GLAD = frozenset(("praise",))
 _SORE = frozenset(("dissatisfaction", "defect"))
-SEVERITIES = (("low", "minor", "normal", "none"), ("medium", "moderate"), ("high", "severe", "major", "urgent"), ("critical",))
+SEVERITIES = (
+    bag("low minor normal none calm"),
+    bag("medium moderate annoyed"),
+    bag("high severe major urgent angry"),
+    bag("critical furious"),
+)
 
 
 def severity(model: ConceptModel, text: str) -> int:

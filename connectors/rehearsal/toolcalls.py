@@ -13,7 +13,8 @@ from connectors.rehearsal.classify import Classifier
 from connectors.rehearsal.extraction import EMAIL, order_numbers, value_for
 from connectors.rehearsal.filling import brief
 from connectors.rehearsal.lexicon import bag, words
-from connectors.rehearsal.reading import Reading, as_object, labels
+from connectors.rehearsal.materials import as_object
+from connectors.rehearsal.reading import Reading, labels
 from connectors.rehearsal.wire import Function, Message
 
 _READS = bag("get list find search fetch lookup read track check retrieve query show view")
@@ -31,6 +32,9 @@ _ONLY_IF_GRAVE = re.compile(
     r"\b(?:if|when|only|for|in case)\b[^.\n]{0,60}\b(?:high|severe|critical|urgent|serious)\b|\bhigh\b[^.\n]{0,25}[:→]",
     re.IGNORECASE,
 )
+_ELSE_TOO = re.compile(r"\botherwise\b[^.\n]{0,40}\b(?:post|send|notify|tell|inform)", re.IGNORECASE)
+_CHANNEL = re.compile(r"(?<![\w&])#[a-z][\w-]+")
+_GRAVE = 2
 _RETURN_WINDOW_DAYS = 30
 
 
@@ -118,8 +122,8 @@ class Planner:
         hint = next((pattern for word, pattern in _HINTS.items() if word in told), None)
         if hint is not None and not hint.search(self.reading.instruction):
             return False
-        if told & _TELLS and _ONLY_IF_GRAVE.search(self.reading.instruction):
-            return mood.severity(self.classifier.model, self.reading.customer) >= 2
+        if told & _TELLS and _ONLY_IF_GRAVE.search(self.reading.instruction) and not _ELSE_TOO.search(self.reading.instruction):
+            return mood.severity(self.classifier.model, self.reading.customer) >= _GRAVE
         if "return" in told:
             return bool(order) and not order.get("returned") and order.get("status") in (None, "delivered")
         return hint is not None or self._named(tool.name)
@@ -156,11 +160,21 @@ class Planner:
         if told & {"reason", "comment"}:
             return brief(self.reading.customer) or None
         if "channel" in told:
-            named = re.search(r"(?<![\w&])#[a-z][\w-]+", self.reading.instruction)
-            return schema.get("default") or (named.group() if named else None)
+            return self._channel() or schema.get("default")
         if told & {"query", "search", "question"}:
             return brief(self.reading.customer) or None
         return self._found(name, description) or schema.get("default")
+
+    def _channel(self) -> str | None:
+        """The channel the instruction names; of several, the one whose sentence speaks of grave cases, or the other."""
+        grave = mood.severity(self.classifier.model, self.reading.customer) >= _GRAVE
+        named = [
+            (found.group(), bool(re.search(r"\b(?:high|severe|critical|urgent)\b", part, re.IGNORECASE)))
+            for part in re.split(r"(?<=[.!?])\s+|\n(?=\s*[-\d•])", self.reading.instruction)
+            for found in _CHANNEL.finditer(part)
+        ]
+        fitting = [channel for channel, for_grave in named if for_grave == grave]
+        return fitting[0] if fitting else named[0][0] if named else None
 
     def _option(self, name: str, schema: Mapping[str, Any]) -> Any:
         values = [value for value in schema["enum"] if isinstance(value, str)]
@@ -181,11 +195,12 @@ class Planner:
         for key, fact in self._known:
             if key == name or (wants_mail and EMAIL.fullmatch(fact)):
                 return fact
-        texts = [material.text for material in self.reading.materials if material.kind != "history"]
+        handed = [material for material in self.reading.materials if material.kind in ("context", "result")]
+        texts = [f"{material.label}: {material.text}" for material in handed]
         for text in [*texts, *self._spoken()]:
             if (value := value_for(search, description, text)) is not None:
                 return value
-        return value_for(search, description, self.reading.asked)
+        return value_for(search, description, self.reading.asked) if not self.reading.of("knowledge") else None
 
     def fact(self, name: str) -> str | None:
         """What is known under that name, as text."""
