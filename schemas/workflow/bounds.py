@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-MAX_UNITS = 2_000_000
-"""What one evaluation may spend: about a second of work."""
+MAX_UNITS = 1_000_000
+"""What one evaluation may spend: about half a second of work."""
 MAX_TEXT = 1_000_000
 MAX_ITEMS = 100_000
 MAX_BITS = 4_096

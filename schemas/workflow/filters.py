@@ -6,15 +6,15 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from jinja2 import Environment, pass_context, pass_environment
 from jinja2 import filters as jinja
-from jinja2 import pass_context
 from jinja2.runtime import Context, Undefined
 from jinja2.utils import _PassArg
 
 from schemas.workflow import methods
 from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch, sized
 from schemas.workflow.document import as_json
-from schemas.workflow.values import Absent, field, text
+from schemas.workflow.values import Absent, Method, field, text
 
 BUDGET = " budget"
 SOURCE_SIZE = " source size"
@@ -27,7 +27,7 @@ BORROWED = methods.words(
     " wordcount wordwrap"
 )
 """Jinja's own filters that are kept, each wrapped in bounds."""
-STEPS, WEIGHED, CONCAT = "steps ", "weighed ", "concat "
+STEPS, WEIGHED, CONCAT, METHOD = "steps ", "weighed ", "concat ", "method "
 """Filters that the sandbox puts in itself; no template can spell them."""
 
 
@@ -57,6 +57,11 @@ def _weighed(context: Context, value: Any) -> Any:
 def _concat(context: Context, parts: tuple[Any, ...]) -> Any:
     budget: Budget = context[BUDGET]
     return budget.weigh(sized("".join(text(part, budget) for part in parts)))
+
+
+@pass_environment
+def _method(environment: Environment, value: Any, name: str) -> Any:
+    return Method(value, name) if isinstance(value, Mapping) else environment.getattr(value, name)
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
@@ -145,4 +150,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     STEPS: _steps,
     WEIGHED: _weighed,
     CONCAT: _concat,
+    METHOD: _method,
 }

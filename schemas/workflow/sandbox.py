@@ -14,7 +14,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from schemas.workflow import methods
 from schemas.workflow.bounds import Budget, arithmetic, bounded_range, sized
 from schemas.workflow.faults import did_you_mean
-from schemas.workflow.filters import BUDGET, CONCAT, FILTERS, STEPS, WEIGHED, printed
+from schemas.workflow.filters import BUDGET, CONCAT, FILTERS, METHOD, STEPS, WEIGHED, printed
 from schemas.workflow.values import Absent, Method, field
 
 JINJA_OBJECTS = (LoopContext, Namespace, Cycler, Joiner, Macro)
@@ -60,6 +60,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(obj, JINJA_OBJECTS) and isinstance(name, str):
             return super().getattr(obj, name)
         raise SecurityError(f"`{name}` is out of reach")
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
+        raise SecurityError(f"`{attribute}` is out of reach")
 
     def call(self, context: Context, obj: Any, /, *arguments: Any, **named: Any) -> Any:
         budget: Budget = context[BUDGET]
@@ -118,6 +121,9 @@ def _meter(node: nodes.Node) -> nodes.Node:
         node.iter = _filter(STEPS, node.iter)
     elif isinstance(node, nodes.Compare):
         node.expr = _filter(WEIGHED, node.expr)
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr in methods.MAPPING:
+        # `order.items()` means the method although `order.items` means the field.
+        node.node = _filter(METHOD, node.node.node, nodes.Const(node.node.attr, lineno=node.lineno))
     elif isinstance(node, nodes.Concat):
         return _filter(CONCAT, nodes.Tuple(node.nodes, "load", lineno=node.lineno))
     elif isinstance(node, (nodes.List, nodes.Dict)) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
@@ -125,8 +131,8 @@ def _meter(node: nodes.Node) -> nodes.Node:
     return node
 
 
-def _filter(name: str, node: nodes.Node) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _filter(name: str, node: nodes.Node, *arguments: nodes.Node) -> nodes.Filter:
+    return nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)
 
 
 def _constant(node: nodes.Expr) -> Any:

@@ -74,7 +74,7 @@ NOT_RUN = Absent(hint="the node did not run", obj=None)
 
 
 class Method:
-    """One offered method of one value, ready to be called."""
+    """One offered method of one value, ready to be called. Not called it is as empty as a missing field."""
 
     __slots__ = ("name", "owner")
 
