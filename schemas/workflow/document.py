@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from yaml.composer import Composer
-from yaml.parser import Parser
-from yaml.reader import Reader
-from yaml.resolver import BaseResolver
-from yaml.scanner import Scanner
 
 from schemas.workflow.faults import Fault, InvalidWorkflow, KeyPath
+from schemas.workflow.yaml12 import MAX_DEPTH, TAG, Composing
 
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 64
 MAX_VALUES = 200_000
 """Values after aliases are followed; an alias bomb ends here."""
-
-TAG = "tag:yaml.org,2002:"
-SCALARS = {f"{TAG}{name}" for name in ("str", "int", "float", "bool", "null", "merge")}
-
-
-class Yaml12(BaseResolver):
-    """The core schema of YAML 1.2: `on`, `no` and `12:30` are text, only `true` and `false` are booleans."""
-
-
-for _name, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    (
-        "float",
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-        "-+0123456789.",
-    ),
-    ("merge", r"^<<$", "<"),
-):
-    Yaml12.add_implicit_resolver(f"{TAG}{_name}", re.compile(_pattern), list(_first))
-
-
-class Composing(Reader, Scanner, Parser, Composer, Yaml12):
-    """PyYAML up to its node tree, which has the lines; values are made here, not by its constructors."""
-
-    def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-        Composer.__init__(self)
-        Yaml12.__init__(self)
-        self.depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                None,
-                None,
-                f"nested deeper than {MAX_DEPTH} levels",
-                self.peek_event().start_mark,  # type: ignore[no-untyped-call]  # not in PyYAML's stubs
-            )
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,15 +236,3 @@ def _yaml_remedy(problem: str) -> str:
     if "alias" in problem:
         return "define the anchor (`&name`) before its alias (`*name`)"
     return "check indentation, quotes and brackets on this line and the one above"
-
-
-def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Compact JSON, as prompts and messages show values; several lines with `indent`."""
-    separators = (",", ": ") if indent else (",", ":")
-    return json.dumps(value, ensure_ascii=False, separators=separators, indent=indent, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)

@@ -50,8 +50,10 @@ def errors(faults: Iterable[Fault]) -> list[Fault]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known words that look like `word`, for a remedy: "`a` or `b`", empty without any."""
-    matches = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=2, cutoff=0.6)
     by_lower = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=2, cutoff=0.6)
+    if not matches and len(word) > 3:
+        matches = [name for name in by_lower if name.startswith(word.lower()[:4])][:2]
     return " or ".join(f"`{by_lower[match]}`" for match in matches)
 
 

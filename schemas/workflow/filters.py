@@ -13,7 +13,7 @@ from jinja2.utils import _PassArg
 
 from schemas.workflow import methods
 from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch, sized
-from schemas.workflow.document import as_json
+from schemas.workflow.jsontext import as_json
 from schemas.workflow.values import Absent, Method, field, text
 
 BUDGET = " budget"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,13 @@ from jmespath.functions import Functions
 from jmespath.parser import Parser
 
 BARE_WORDS = frozenset({"true", "false", "null", "True", "False", "None"})
+
+
+def parse_jmespath(text: str) -> Any:
+    """Its syntax tree. Raises JMESPathError, RecursionError or ValueError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a bare word in backticks is old, but still JMESPath
+        return Parser().parse(text).parsed
 
 
 def language_of(expression: str) -> Literal["always", "jmespath", "python_expr"]:
@@ -23,10 +31,9 @@ def language_of(expression: str) -> Literal["always", "jmespath", "python_expr"]
     if text in ("", "always"):
         return "always"
     try:
-        tree = Parser().parse(text).parsed
+        nodes = list(_walk(parse_jmespath(text), 0))
     except (JMESPathError, RecursionError, ValueError):
         return "python_expr"
-    nodes = list(_walk(tree, 0))
     if any(node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE for node in nodes):
         return "python_expr"
     if any(node["type"] == "field" and node["value"] in BARE_WORDS for node in nodes):

@@ -172,6 +172,8 @@ def _in_words(path: KeyPath, error: ErrorDetails) -> tuple[str, str, str]:
     kind, context, given = error["type"], error.get("ctx", {}), error["input"]
     if kind == "extra_forbidden":
         known = _keys_at(path[:-1])
+        if path[:2] == ("workflow", "nodes") and len(path) == 4 and key in dialect.NodeConfig.model_fields:
+            return f"`{key}` stands beside `config`{where}", f"move it below `config:`, as `config: {{{key}: …}}`", "unknown-key"
         return (
             f"unknown key `{key}`{where}",
             did_you_mean(key, known, otherwise=f"remove it; known keys are {', '.join(known)}"),

@@ -11,7 +11,7 @@ from jinja2.utils import missing
 
 from schemas.workflow import methods
 from schemas.workflow.bounds import Budget
-from schemas.workflow.document import as_json
+from schemas.workflow.jsontext import as_json
 
 
 class UnknownName(UndefinedError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.workflow import methods
 from schemas.workflow.bounds import Budget, bounded_range
-from schemas.workflow.document import as_json
+from schemas.workflow.jsontext import as_json
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),

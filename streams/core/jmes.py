@@ -8,11 +8,11 @@ from typing import Any
 
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
-from jmespath.parser import Parser
 from jmespath.visitor import TreeInterpreter
 
 from schemas.workflow.bounds import MAX_ITEMS, Budget, TooMuch
 from schemas.workflow.faults import did_you_mean
+from schemas.workflow.language import parse_jmespath
 
 MAX_SOURCE = 10_000
 Path = tuple[str, ...]
@@ -50,7 +50,7 @@ def parse(source: str) -> Query:
     if len(source) > MAX_SOURCE:
         raise QueryFault(f"the expression is longer than {MAX_SOURCE:,} characters", "let a node compute it and test its output")
     try:
-        tree: Any = Parser().parse(source).parsed
+        tree: Any = parse_jmespath(source)
         functions = [node["value"] for node in _walk(tree) if node["type"] == "function_expression"]
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0].rstrip(":")

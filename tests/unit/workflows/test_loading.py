@@ -121,6 +121,8 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
+        (node("promt: x"), 7, "did you mean `prompt_template`?"),
+        (node("temperature: 1"), 7, "move it below `config:`"),
         (node("agnt: x"), 7, "did you mean `agent`?"),
         (node("config: {temperatur: 1}"), 7, "did you mean `temperature`?"),
         (node("config: {model_profil: fast}"), 7, "did you mean `model_profile`?"),
