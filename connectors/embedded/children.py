@@ -47,7 +47,7 @@ class Children:
 
     async def __aenter__(self) -> Children:
         with self._log.open("ab") as log:
-            self._guard = subprocess.Popen(  # noqa: S603 - our own file; starting takes milliseconds
+            self._guard = subprocess.Popen(  # noqa: S603, ASYNC220 - our own file; takes milliseconds
                 [sys.executable, "-I", "-S", str(GUARD), str(self._record)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -22,3 +22,8 @@ def about_folder(error: OSError, path: Path) -> EmbeddedError:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return EmbeddedError(f"{where} is not a folder: move that file away, or set HIL_DATA to another folder.")
     return EmbeddedError(f"{where} cannot be used ({error.strerror or error}): set HIL_DATA to another folder.")
+
+
+def put_aside(home: Path) -> str:
+    """The way out of damaged data."""
+    return f"move {home} away and start again (what it holds is gone then), or put back a copy of it that works"

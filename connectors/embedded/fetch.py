@@ -1,6 +1,7 @@
 """Fetches pinned jars into the Maven repository folder of this user. A process of its own, so that Ctrl-C ends it at once.
 
-Reads pins as `sha256 bytes group:artifact:version` lines, writes one JSON object a line: {"bytes"} as they come, or {"error", "kind"}.
+Reads pins as `sha256 bytes group:artifact:version` lines. Writes one JSON object a line: {"bytes"} as they come,
+{"error", "kind"} if it fails.
 """
 
 from __future__ import annotations
@@ -8,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-STREAMS = 4
+STREAMS = 8
 
 
 def say(**message: object) -> None:
@@ -45,31 +44,32 @@ def fetch(line: str, context: Any, repository: Path) -> None:
     downloaded.replace(target)
 
 
+def root_cause(error: BaseException) -> str:
+    """The innermost reason of a failed request, without the wrappings of two libraries."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return str(reason or error).rsplit(": ", 1)[-1].rstrip("\")'")
+
+
 def main() -> None:
-    """Pins on standard input, the repository folder as the only argument."""
+    """Pins on standard input; arguments: the repository folder, and a folder on the same disk for what is not whole yet."""
     import requests
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext, PythonResolver
 
-    repository = Path(sys.argv[1])
+    repository, temporary = map(Path, sys.argv[1:])
     pins = sys.stdin.read().splitlines()
     repositories = dict(GlobalSettings.load().repositories) or {"central": MAVEN_CENTRAL_URL}
     try:
-        repository.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".fetching-", dir=repository))
+        context = MavenContext(PythonResolver(progress_callback=counted), temporary, [], repositories, timeout=30)
+        pool = ThreadPoolExecutor(STREAMS)
         try:
-            context = MavenContext(PythonResolver(progress_callback=counted), temporary, [], repositories, timeout=30)
-            pool = ThreadPoolExecutor(STREAMS)
-            try:
-                for _ in pool.map(lambda pin: fetch(pin, context, repository), pins):
-                    pass
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for _ in pool.map(lambda pin: fetch(pin, context, repository), pins):
+                pass
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            pool.shutdown(wait=False, cancel_futures=True)
     except requests.RequestException as error:
-        say(kind="unreachable", error=f"{', '.join(repositories.values())}: {error}")
+        say(kind="unreachable", error=f"{', '.join(repositories.values())} cannot be reached ({root_cause(error)})")
     except OSError as error:
         say(kind="folder", error=str(error), errno=error.errno, path=str(error.filename or repository))
     except ValueError as error:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from connectors.embedded.errors import EmbeddedError, about_folder
 NEEDED_BYTES = 300 * 1024 * 1024
 """Room for an empty broker, an empty database and their first logs."""
 PATIENCE_SECONDS = 30.0
+LEFTOVER_SECONDS = 10.0
 Report = Callable[[str], None]
 
 
@@ -34,9 +36,8 @@ class Folder:
     @classmethod
     async def claim(cls, path: Path, report: Report) -> Folder:
         """Create the folder if need be and take its lock. Raises EmbeddedError naming who holds it."""
-        path = path.absolute()
         try:
-            _prepare(path)
+            path = _prepared(path)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise about_folder(error, path) from error
@@ -69,25 +70,33 @@ class Folder:
         """End what a killed guard left behind: recorded pids that still run a program of ours on this very folder."""
         import psutil  # part of the extra
 
-        ours = []
-        with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-            pids = json.loads(self.record.read_text())["children"].values()
-            for pid in pids:
-                with contextlib.suppress(psutil.Error):
-                    process = psutil.Process(pid)
-                    if any(str(self.path) in word for word in process.cmdline()):
-                        ours.append(process)
-        if ours:
-            report("Ending what an earlier start left running")
-        for process, insist in [(p, False) for p in ours] + [(p, True) for p in ours]:
+        left = []
+        for pid in recorded(self.record):
             with contextlib.suppress(psutil.Error):
-                process.kill() if insist else process.terminate()
-                if insist or process is ours[-1]:
-                    await asyncio.to_thread(psutil.wait_procs, ours, 10.0)
+                process = psutil.Process(pid)
+                if any(str(self.path) in word for word in process.cmdline()):  # else the number went to somebody else
+                    left.append(process)
+        if left:
+            report("Ending what an earlier start left running")
+        for sent in (signal.SIGINT, signal.SIGKILL):
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(sent)
+            _, left = await asyncio.to_thread(psutil.wait_procs, left, LEFTOVER_SECONDS)
         self.record.unlink(missing_ok=True)
 
 
-def _prepare(path: Path) -> None:
+def recorded(record: Path) -> list[int]:
+    """Pids the guard left in its record; none if it ended properly."""
+    try:
+        pids = json.loads(record.read_text())["children"].values()
+        return [pid for pid in pids if isinstance(pid, int)]
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        return []
+
+
+def _prepared(path: Path) -> Path:
+    path = path.absolute()
     path.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0 and os.stat(path).st_uid == 0:
         # The database runs as another user then, who must be able to pass; what is inside stays closed.
@@ -104,6 +113,7 @@ def _prepare(path: Path) -> None:
             f"The disk that holds {path} has {free // 2**20} MB left and a first start needs {NEEDED_BYTES // 2**20} MB: "
             "free some space, or set HIL_DATA to a folder on another disk."
         )
+    return path
 
 
 async def _take(lock: int, path: Path, report: Report) -> None:
@@ -120,8 +130,8 @@ async def _take(lock: int, path: Path, report: Report) -> None:
             if not here or late or (owner and _alive(owner.get("pid"))):
                 place = "" if here else f" on host {owner['host']}"
                 raise EmbeddedError(
-                    f"{path} is in use by process {owner.get('pid', 'unknown')}{place}: stop that one first (Ctrl-C in its terminal, "
-                    f"or `kill {owner.get('pid', 'PID')}`), or set HIL_DATA to another folder to run a second one beside it."
+                    f"{path} is in use by process {owner.get('pid', 'unknown')}{place}: stop that one first (Ctrl-C in "
+                    f"its terminal, or `kill {owner.get('pid', 'PID')}`), or set HIL_DATA to another folder to run a second one."
                 ) from None
             if not told:
                 report("Waiting for an earlier start to end")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ async def class_path(report: Report) -> list[Path]:
         missing = await asyncio.to_thread(lambda: [pin for pin in pins if not pin.sound(folder)])
     except OSError as error:
         raise EmbeddedError(
-            f"{error.filename or folder} cannot be read ({error.strerror}): give yourself access, or set M2_REPO to another folder."
+            f"{error.filename or folder} cannot be read ({error.strerror}): give yourself access, or set M2_REPO to another one."
         ) from error
     if missing:
         await _fetch(missing, folder, report)
@@ -75,10 +76,19 @@ async def class_path(report: Report) -> list[Path]:
 
 
 async def _fetch(pins: list[Pin], folder: Path, report: Report) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder, ignore_cleanup_errors=True) as partial:
+            await _run_fetch(pins, folder, Path(partial), report)
+    except OSError as error:
+        raise EmbeddedError(str(about_folder(error, folder)).replace("HIL_DATA", "M2_REPO")) from error
+
+
+async def _run_fetch(pins: list[Pin], folder: Path, partial: Path, report: Report) -> None:
     total, so_far, began, told = sum(pin.size for pin in pins), 0, time.monotonic(), 0.0
     report(f"Fetching Kafka into {folder} ({_mb(total)}, once)")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "connectors.embedded.fetch", str(folder)),
+        *(sys.executable, "-m", "connectors.embedded.fetch", str(folder), str(partial)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -119,14 +129,14 @@ def _explain(fault: dict[str, object], folder: Path, words: str) -> EmbeddedErro
     match fault.get("kind"):
         case "unreachable":
             return EmbeddedError(
-                f"Kafka cannot be fetched: {fault['error']}\nCheck the network (HTTPS_PROXY, if you are behind a proxy) and start again; "
-                f"or name a mirror in the [repositories] section of jgo's configuration (~/.config/jgo.conf); or copy {folder} from a "
-                f"machine that has it; or {own}."
+                f"Kafka cannot be fetched: {fault['error']}\nCheck the network (HTTPS_PROXY, if you are behind a proxy) and "
+                f"start again; or name a mirror in the [repositories] section of jgo's configuration (~/.config/jgo.conf); or "
+                f"copy {folder} from a machine that has it; or {own}."
             )
         case "mismatch":
             return EmbeddedError(
-                f"{fault['error']}. It was not used. The repository or a proxy on the way serves another file: try again, name another "
-                f"repository in ~/.config/jgo.conf, or {own}."
+                f"{fault['error']}. It was not used. The repository or a proxy on the way serves another file: try again, name "
+                f"another repository in ~/.config/jgo.conf, or {own}."
             )
         case "folder":
             number = fault.get("errno")
@@ -137,4 +147,4 @@ def _explain(fault: dict[str, object], folder: Path, words: str) -> EmbeddedErro
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:.0f} MB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""A real Apache Kafka on loopback: one KRaft node that is broker and controller, from the jars and the Java of Python packages."""
+"""A real Apache Kafka on loopback: one KRaft node, broker and controller in one, on the Java that a Python package brings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from connectors.embedded import jars, ports
 from connectors.embedded.children import Children, Command
-from connectors.embedded.errors import EmbeddedError
+from connectors.embedded.errors import EmbeddedError, put_aside
 from connectors.embedded.folder import Folder
 from connectors.embedded.logs import describe_end, mentions
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -201,13 +201,14 @@ def check_storage(home: Path) -> None:
     """Refuse a folder whose identity card, meta.properties, is damaged or missing beside data. Raises EmbeddedError."""
     log = home / "log"
     card = log / "meta.properties"
-    aside = f"move {home} away and start again (the topics in it are gone then), or put back a copy of it that works"
     try:
         text = card.read_text(encoding="latin-1")
     except FileNotFoundError:
         if log.is_dir() and any(entry.is_dir() for entry in log.iterdir()):
-            raise EmbeddedError(f"Kafka's data folder is damaged: {card} is missing: {aside}.") from None
+            raise EmbeddedError(f"Kafka's data folder is damaged: {card} is missing: {put_aside(home)}.") from None
         return
     entries = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     if entries.get("version") != "1" or not entries.get("cluster.id") or entries.get("node.id") != "1":
-        raise EmbeddedError(f"Kafka's data folder is damaged: {card} does not hold version, cluster.id and node.id: {aside}.")
+        raise EmbeddedError(
+            f"Kafka's data folder is damaged: {card} does not hold version, cluster.id and node.id: {put_aside(home)}."
+        )

@@ -39,7 +39,7 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
     closed = [path for path in reach if not os.access(path, os.X_OK)]
     if not closed:
         return  # the next exec drops what KEEPCAPS kept
-    if libc is None or not _keep(libc, CAP_DAC_READ_SEARCH) and not _keep(libc, CAP_DAC_OVERRIDE):
+    if libc is None or (not _keep(libc, CAP_DAC_READ_SEARCH) and not _keep(libc, CAP_DAC_OVERRIDE)):
         raise SystemExit(f"cannot reach {closed[0]} as user {uid}")
 
 

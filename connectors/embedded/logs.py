@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from connectors.embedded.errors import EmbeddedError
+from connectors.embedded.errors import EmbeddedError, put_aside
 
 TAIL_BYTES = 16_384
 TELLING = ("FATAL", "PANIC", "ERROR", "Exception", "error:", "cannot", "could not")
@@ -36,8 +36,8 @@ def describe_end(what: str, code: int, home: Path, data: Path, *logs: Path) -> E
         )
     if mentions(["Permission denied", "AccessDeniedException"], *logs):
         return EmbeddedError(
-            f"{what} ended: something in {home} belongs to another user ({_telling(logs)}). Give yourself access to it, or set HIL_DATA "
-            f"to a folder of your own."
+            f"{what} ended: something in {home} belongs to another user ({_telling(logs)}). Give yourself access to it, or set "
+            f"HIL_DATA to a folder of your own."
         )
     if mentions(["Address already in use", "BindException"], *logs):
         return EmbeddedError(f"{what} ended: another program took its port meanwhile. Start again.")
@@ -46,8 +46,8 @@ def describe_end(what: str, code: int, home: Path, data: Path, *logs: Path) -> E
             f"{what} was killed, most likely because memory ran out: free some (about 700 MB are needed), start again."
         )
     return EmbeddedError(
-        f"{what} ended with code {code}: {_telling(logs) or 'without a word'}\nMore is in {', '.join(map(str, logs))}. If its data is "
-        f"damaged, move {home} away and start again (what it holds is gone then), or put back a copy of it that works."
+        f"{what} ended with code {code}: {_telling(logs) or 'without a word'}\nMore is in {', '.join(map(str, logs))}. If "
+        f"its data is damaged, {put_aside(home)}."
     )
 
 

@@ -27,6 +27,6 @@ def require_free(port: int, variable: str, what: str) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise EmbeddedError(
-                f"{what} cannot listen on {LOOPBACK}:{port} ({error.strerror}): stop what uses that port, set {variable} to another one, "
-                f"or unset {variable} to have a free one chosen."
+                f"{what} cannot listen on {LOOPBACK}:{port} ({error.strerror}): stop what uses that port, set {variable} to "
+                f"another one, or unset {variable} to have a free one chosen."
             ) from error

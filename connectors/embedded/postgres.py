@@ -15,7 +15,7 @@ from pathlib import Path
 
 from connectors.embedded import ports
 from connectors.embedded.children import Children, Command
-from connectors.embedded.errors import EmbeddedError, about_folder
+from connectors.embedded.errors import EmbeddedError, about_folder, put_aside
 from connectors.embedded.folder import Folder
 from connectors.embedded.logs import describe_end, mentions
 
@@ -55,8 +55,8 @@ class Postgres:
             log = self.folder.fresh_log("postgres")
             if not data.exists():
                 await self._create(home, user, log)
-            password = (home / "password").read_text()
             check_storage(home)
+            password = (home / "password").read_text()
         except OSError as error:
             raise about_folder(error, self.folder.path) from error
         settings = SMALL if self.durable else SMALL | {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -97,10 +97,10 @@ class Postgres:
             shutil.rmtree(building)
         building.mkdir(mode=0o700)
         (building / "data").mkdir(mode=0o700)
-        for path, text in ((home / "password", password), (building / "password", password)):
+        for path in (home / "password", building / "password"):
             path.unlink(missing_ok=True)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
+            path.touch(mode=0o600)
+            path.write_text(password)
         if user:
             for path in (building, building / "data", building / "password"):
                 os.chown(path, *user)
@@ -128,6 +128,7 @@ class Postgres:
         def url(database: str) -> str:
             return f"postgresql://{ROLE}:{password}@{ports.LOOPBACK}:{port}/{database}"
 
+        home = self.folder.path / "postgres"
         try:
             async with asyncio.timeout(READY_SECONDS):
                 while self.children.running("postgres"):
@@ -138,8 +139,8 @@ class Postgres:
                         continue
                     except asyncpg.InvalidAuthorizationSpecificationError as error:
                         raise EmbeddedError(
-                            f"Postgres does not accept the password in {self.folder.path / 'postgres' / 'password'}: put the one back that "
-                            f"was made with the data, or move {self.folder.path / 'postgres'} away and start again (what it holds is gone then)."
+                            f"Postgres does not accept the password in {home / 'password'}: put the one back that was made with "
+                            f"the data, or {put_aside(home)}."
                         ) from error
                     try:
                         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
@@ -180,19 +181,18 @@ def unprivileged(data: Path) -> tuple[int, int]:
             continue
         return entry.pw_uid, entry.pw_gid
     raise EmbeddedError(
-        "Postgres refuses to run as root and this system has no user `nobody`: start as an ordinary user, or set HIL_DATABASE_URL."
+        "Postgres refuses to run as root and there is no user `nobody` here: start as an ordinary user, or set HIL_DATABASE_URL."
     )
 
 
 def check_storage(home: Path) -> None:
-    """Refuse data of another Postgres version, or without its version file. Raises EmbeddedError."""
+    """Refuse data of another Postgres version, or without its version or password file. Raises EmbeddedError."""
+    if not (home / "password").exists():
+        raise EmbeddedError(f"The database's password, {home / 'password'}, is missing: {put_aside(home)}.")
     try:
         version = (home / "data" / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
         version = ""
     if version != VERSION:
         found = f"is of Postgres {version}" if version.isdigit() else "is damaged (PG_VERSION)"
-        raise EmbeddedError(
-            f"The database in {home / 'data'} {found}, this is Postgres {VERSION}: move {home} away and start again (what it holds is "
-            "gone then), or put back a copy of it that works."
-        )
+        raise EmbeddedError(f"The database in {home / 'data'} {found}, this is Postgres {VERSION}: {put_aside(home)}.")

@@ -81,7 +81,7 @@ class Embedded:
         await self._stack.aclose()
 
     async def failure(self) -> EmbeddedError:
-        """Returns when a part that was started has ended by itself, with why. Run it beside the work and raise what it returns."""
+        """Returns, with why, when a part that was started ends by itself. Await it beside the work and raise the result."""
         folder, children = self._folder, self._children
         if folder is None or children is None or not self._started:
             await asyncio.Event().wait()
@@ -114,8 +114,8 @@ def require_packages() -> None:
     """Raise EmbeddedError if this system or installation cannot run the embedded parts."""
     if sys.platform == "win32" or not hasattr(os, "fork"):
         raise EmbeddedError(
-            "The embedded Kafka and Postgres run on Linux and macOS: use WSL or `docker compose up` here, or set HIL_KAFKA_BOOTSTRAP and "
-            "HIL_DATABASE_URL."
+            "The embedded Kafka and Postgres run on Linux and macOS: use WSL or `docker compose up` here, or set "
+            "HIL_KAFKA_BOOTSTRAP and HIL_DATABASE_URL."
         )
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:

@@ -31,7 +31,7 @@ COMPACT = {
 }
 
 
-class KafkaUnreachable(Exception):
+class KafkaUnreachableError(Exception):
     """No broker answers. The message says where, why and what to do."""
 
 
@@ -116,7 +116,7 @@ def mismatches(topics: Mapping[str, Topic], described: Mapping[str, Described]) 
         if changelog in described and source in described and described[changelog].partitions != described[source].partitions:
             faults.append(
                 f"topic {changelog} has {described[changelog].partitions} partitions and {source}, which it follows, has "
-                f"{described[source].partitions}: the counts must be equal; with all processors stopped, add partitions to {changelog} "
+                f"{described[source].partitions}: the counts must be equal; with all processors stopped, add partitions to it "
                 f"(kafka-topics --alter), or delete and recreate it if it has more"
             )
     return faults
@@ -135,13 +135,13 @@ async def answers(bootstrap: str) -> bool:
         async with connected(bootstrap, patience_seconds=5) as admin:
             cluster = await admin.describe_cluster()
             return bool(cluster["brokers"]) and cluster["controller_id"] >= 0
-    except (KafkaUnreachable, KafkaError):
+    except (KafkaUnreachableError, KafkaError):
         return False
 
 
 @contextlib.asynccontextmanager
 async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIterator[Any]:
-    """An admin client of `bootstrap`. Raises KafkaUnreachable, also when the broker goes away meanwhile."""
+    """An admin client of `bootstrap`. Raises KafkaUnreachableError, also when the broker goes away meanwhile."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(patience_seconds * 1000))
     try:
         with _quiet():
@@ -151,8 +151,9 @@ async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIte
             except (KafkaError, TimeoutError, OSError) as error:
                 if isinstance(error, KafkaError) and not error.retriable:
                     raise TopicsError(f"Kafka at {bootstrap} refused: {error}") from error
-                raise KafkaUnreachable(
-                    f"No Kafka answers at {bootstrap} ({error}): start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the embedded one."
+                raise KafkaUnreachableError(
+                    f"No Kafka answers at {bootstrap} ({error}): start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the "
+                    "embedded one."
                 ) from error
     finally:
         await admin.close()
