@@ -30,7 +30,7 @@ class Folder:
         self.path = path
         self.lock = lock
         """An open file whose flock means: somebody runs here. The guard shares it until its children have ended."""
-        self.record = path / "running.json"
+        self.record = path / "children.json"
         self.logs = path / "logs"
 
     @classmethod
