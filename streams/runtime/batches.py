@@ -42,8 +42,8 @@ class BatchSettings:
     client_id: str = "hil"
     max_records: int = 2000
     """In one batch, of all partitions together."""
-    session_timeout_ms: int = 10_000
-    heartbeat_interval_ms: int = 3_000
+    session_timeout_ms: int = 6_000
+    heartbeat_interval_ms: int = 1_500
 
 
 class BatchRuntime:
@@ -67,9 +67,11 @@ class BatchRuntime:
         self._open: set[TopicPartition] = set()
         self._opening: asyncio.Task[None] | None = None
         self._member: Member | None = None
+        self._running = False
 
     async def run(self) -> None:
         """Returns after `stop`; raises what the processor raised, or RuntimeFailed."""
+        self._running = True
         stopping = asyncio.ensure_future(self._stop.wait())
         working: asyncio.Task[None] | None = None
         try:
@@ -92,7 +94,8 @@ class BatchRuntime:
     async def stop(self) -> None:
         """Finish the batch at hand and leave; returns when `run` has ended."""
         self._stop.set()
-        await self._ended.wait()
+        if self._running:
+            await self._ended.wait()
 
     async def ready(self) -> None:
         """Returns once the partitions assigned to this member are positioned. Raises when `run` has ended instead."""
@@ -139,7 +142,7 @@ class BatchRuntime:
         positions: Mapping[Any, int] = await self._processor.positions(sorted((tp.topic, tp.partition) for tp in assigned))
         for tp in sorted(assigned):
             wanted = positions.get((tp.topic, tp.partition))
-            member.seek(tp, await member.beginning(tp) if wanted is None else wanted)
+            member.seek(tp, (await member.bounds(tp))[0] if wanted is None else wanted)
         self._open |= assigned
         for tp in assigned:
             member.resume(tp)

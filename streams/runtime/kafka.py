@@ -21,6 +21,8 @@ from streams.runtime.reading import Reader
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
 TRANSACTION_TIMEOUT_MS = 60_000
+RETRY_BACKOFF_MS = 20
+"""For transactions: the broker asks to come back while it still writes the markers of the one before."""
 
 _REFUSALS = (
     kafka_errors.ProducerFenced,
@@ -59,14 +61,18 @@ class TransactionalCommits:
             transactional_id=self._name,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             linger_ms=0,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             max_batch_size=512 * 1024,
             max_request_size=settings.max_message_bytes,
         )
 
     async def open(self) -> None:
         """InitProducerId: ends the former owner's open transaction and refuses everything it sends from now on."""
-        async with asyncio.timeout(self._patience_s):
-            await self._producer.start()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._producer.start()
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise RuntimeFailed(f"{self._name} cannot be taken over from its former owner: {error!r}") from error
 
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         try:
@@ -76,7 +82,9 @@ class TransactionalCommits:
             self._retrieve_refusal()
             if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
                 raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
-            raise
+            raise RuntimeFailed(f"{self._name} cannot commit, its position stays where it is: {error!r}") from error
+        except TimeoutError as error:
+            raise RuntimeFailed(f"{self._name}: a commit was not answered within {self._patience_s:g} s") from error
 
     def _retrieve_refusal(self) -> None:
         """aiokafka leaves the refusal in a future as well; unretrieved, it is logged as a second error later."""
@@ -87,12 +95,13 @@ class TransactionalCommits:
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer
         await producer.begin_transaction()
-        batches = await self._send(writes)
+        end = None
+        for batch, count in await self._send(writes):
+            # Not left to commit_transaction, which waits for batches but commits although one has failed. And not while the
+            # offsets are being added: the broker would refuse the batch for now, and the retry costs more than the wait.
+            end = (await batch).offset + count
         if position is not None:
             await producer.send_offsets_to_transaction({self._source: position}, self._group)
-        end = None
-        for batch, count in batches:  # commit_transaction waits for them, but would commit although one has failed
-            end = (await batch).offset + count
         await producer.commit_transaction()
         return end
 
@@ -211,9 +220,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         committed: int | None = await self._consumer.committed(partition)
         return committed
 
-    async def beginning(self, partition: TopicPartition) -> int:
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """The first offset there is, and the one past the last."""
         beginnings: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets([partition])
-        return beginnings[partition]
+        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets([partition])
+        return beginnings[partition], ends[partition]
 
     async def commit(self, partition: TopicPartition, position: int) -> None:
         """Raises Fenced. Positions of partitions that are due together go in one request."""

@@ -159,8 +159,9 @@ class RuntimeSettings:
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0
     """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
-    session_timeout_ms: int = 10_000
-    heartbeat_interval_ms: int = 3_000
+    session_timeout_ms: int = 6_000
+    """How soon the group notices that a member is gone. 6 s is the least a broker accepts by default."""
+    heartbeat_interval_ms: int = 1_500
     max_attempts: int = 3
     """How often a record is handled before an exception of its handler sends it to dead letters."""
     retry_backoff_s: float = 0.1

@@ -43,7 +43,7 @@ class Source(Protocol):
     def resume(self, partition: TopicPartition) -> None: ...
     def end(self, partition: TopicPartition) -> int | None: ...
     async def committed(self, partition: TopicPartition) -> int | None: ...
-    async def beginning(self, partition: TopicPartition) -> int: ...
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]: ...
 
 
 Restore = Callable[[int, Callable[[bytes | None, bytes | None], None]], Awaitable[int]]
@@ -141,9 +141,14 @@ class PartitionOwner(Generic[S]):
 
     async def _first_position(self) -> int:
         committed = await self._around.source.committed(self.tp)
-        beginning = await self._around.source.beginning(self.tp)
+        beginning, end_offset = await self._around.source.bounds(self.tp)
         if committed is None:
             return beginning
+        if committed > end_offset:
+            raise RuntimeFailed(
+                f"{self._settings.group} has handled {self.topic}-{self.partition} up to {committed}, it ends at {end_offset}: "
+                "was the topic created anew? Then delete the group's offsets and empty its changelog"
+            )
         if committed < beginning:
             gone = beginning - committed
             log.error("%s: retention has deleted %d offsets of %s that were never handled", self._settings.group, gone, self.tp)
@@ -189,7 +194,9 @@ class PartitionOwner(Generic[S]):
                 return
             except (Fenced, Unavailable):
                 raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if cancelled_from_outside(error):
+                    raise
                 if self.lost is not None:
                     raise Fenced(str(self.lost)) from error
                 if attempts >= self._settings.max_attempts:
@@ -244,6 +251,8 @@ class PartitionOwner(Generic[S]):
     async def _commit(self) -> None:
         """The one place where the position moves: with the states of everything before it, or not at all."""
         async with self._committing:
+            if self.lost is not None:  # a failed commit is never followed by another: its states would be missing from it
+                raise Fenced(str(self.lost))
             batch = self.log.take()
             if batch is None:
                 return
@@ -269,17 +278,20 @@ class PartitionOwner(Generic[S]):
         """Let begun records end, commit, close. What is not through by the deadline is cancelled and will come again."""
         if self._draining is None:
             self._draining = self._loop.create_task(self._drain(deadline_s))
-        await asyncio.shield(self._draining)
+        await asyncio.wait((self._draining,))
+        await self._shut()
+        if not self._draining.cancelled():
+            self._draining.result()
 
     async def _drain(self, deadline_s: float) -> None:
-        if self.phase == "working":
-            await self._finish_begun(deadline_s)
-            try:
-                await self._commit()
-            except Fenced as error:
-                log.error("%s", error)
-                self.lost, self.phase = error, "lost"
-        await self._shut()
+        if self.phase != "working":
+            return
+        await self._finish_begun(deadline_s)
+        try:
+            await self._commit()
+        except Fenced as error:
+            log.error("%s", error)
+            self.lost, self.phase = error, "lost"
 
     async def _finish_begun(self, deadline_s: float) -> None:
         self.phase = "draining"
@@ -316,9 +328,11 @@ class PartitionOwner(Generic[S]):
         self.log.abandon(Fenced(f"{self.tp} is closed"))
         was_open, self._dispatch = self._dispatch is not None, None
         closed = getattr(self._around.processor, "closed", None)
-        if was_open and closed is not None:
-            closed(self.partition)
-        await self._commits.close()
+        try:
+            if was_open and closed is not None:
+                closed(self.partition)
+        finally:
+            await self._commits.close()
 
     def status(self) -> PartitionStatus:
         end_offset = self._around.source.end(self.tp) if self.phase == "working" else None
@@ -353,6 +367,12 @@ class PartitionOwner(Generic[S]):
             failure = RuntimeFailed(f"{self._settings.group} cannot go on with {self.tp}: {in_words(error)}")
             failure.__cause__ = error
             self._around.failed(failure)
+
+
+def cancelled_from_outside(error: BaseException) -> bool:
+    """A handler may also let the cancellation of something it waited for slip out: that is a failure like any other."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def in_words(error: BaseException) -> str:

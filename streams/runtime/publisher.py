@@ -93,7 +93,9 @@ class Publisher:
         """Raises for a record no topic would accept."""
         if out.key is None and out.value is None:
             raise ValueError(f"a record for {out.topic} has neither key nor value: give it one of them")
-        size = len(out.key or b"") + len(out.value or b"") + sum(len(name) + len(value) for name, value in out.headers)
+        size = len(out.key or b"") + len(out.value or b"")
+        for name, value in out.headers:
+            size += len(name) + len(value)
         if size > self._max_bytes:
             raise TooLarge(
                 f"a record for {out.topic} has {size} bytes, more than the {self._max_bytes} a topic accepts: shorten it"
@@ -303,7 +305,7 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def key_hash(key: bytes) -> int:
     """Kafka's murmur2 of a key, positive. Cached: it is pure Python, 5 µs, and one run asks some fifteen times for one key."""
     return int(murmur2(key)) & 0x7FFFFFFF

@@ -51,12 +51,14 @@ class Runtime(Generic[S]):
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
         self._failure: asyncio.Future[None] | None = None
+        self._running = self._over = False
         self._member: Member | None = None
         self._around: Surroundings[S] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced otherwise."""
+        self._running = True
         self._failure = asyncio.get_running_loop().create_future()
         publisher: Publisher | None = None
         try:
@@ -69,6 +71,7 @@ class Runtime(Generic[S]):
             await self._work(self._member, publisher)
             await self._drain_all()
         finally:
+            self._over = True
             await asyncio.gather(*(owner.abort() for owner in self._owners.values()))
             self._owners.clear()
             self._ready.clear()
@@ -81,7 +84,8 @@ class Runtime(Generic[S]):
     async def stop(self) -> None:
         """Drain what is in flight, commit, leave the group; returns when `run` has ended."""
         self._stop.set()
-        await self._ended.wait()
+        if self._running:
+            await self._ended.wait()
 
     async def ready(self) -> None:
         """Returns once every partition assigned to this member is restored and at work. Raises when `run` has ended instead."""
@@ -146,7 +150,7 @@ class Runtime(Generic[S]):
 
     def _assigned(self, assigned: set[TopicPartition]) -> None:
         assert self._member is not None
-        if self._stop.is_set():
+        if self._stop.is_set() or self._over:
             return
         for tp in sorted(assigned):
             self._member.pause(tp)

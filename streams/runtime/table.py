@@ -31,7 +31,11 @@ class FollowedTopic:
 
     async def start(self) -> None:
         await self._reader.start()
-        self._reader.seek(await self._reader.beginnings())
+        try:
+            self._reader.seek(await self._reader.beginnings())
+        except BaseException:
+            await self._reader.stop()
+            raise
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Literal
 
 from aiokafka import TopicPartition
@@ -34,18 +34,19 @@ async def tail(
         else:
             places = await reader.offsets_at(start)
         reader.seek(places)
-        yield _up_to(reader, ends) if until_end else _onwards(reader)
+        async with aclosing(_up_to(reader, ends) if until_end else _onwards(reader)) as records:
+            yield records
     finally:
         await reader.stop()
 
 
-async def _onwards(reader: Reader) -> AsyncIterator[Record]:
+async def _onwards(reader: Reader) -> AsyncGenerator[Record, None]:
     while True:
         for raw in await reader.read(POLL_MS):
             yield record_of(raw)
 
 
-async def _up_to(reader: Reader, ends: dict[TopicPartition, int]) -> AsyncIterator[Record]:
+async def _up_to(reader: Reader, ends: dict[TopicPartition, int]) -> AsyncGenerator[Record, None]:
     while not await reader.reached(ends):
         for raw in await reader.read(timeout_ms=20):
             if raw.offset < ends[TopicPartition(raw.topic, raw.partition)]:

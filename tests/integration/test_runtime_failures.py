@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streams.runtime import Outgoing, Publisher, Record, RuntimeFailed, Step, TooLarge, Unavailable, Undecodable
-from tests.integration.runtime_world import World, a_world, at_work, begin, crash
+from streams.runtime.kafka import TransactionalCommits
+from streams.runtime.reading import Reader
+from tests.integration.runtime_world import World, a_world, at_work, begin, crash, partition_of
 
 pytestmark = pytest.mark.kafka
 
@@ -68,6 +70,50 @@ async def test_a_handler_that_keeps_failing_sends_its_record_to_dead_letters_in_
         await world.until_committed({0: 3})
     assert await world.values("dead") == ["handler_failed|ZeroDivisionError: nothing to divide by|2"]
     assert await world.values("out") == ["a", "ab"]
+
+
+async def test_a_cancellation_that_slips_out_of_a_handler_is_a_failure_and_not_the_end_of_the_partition(world: World):
+    await world.create()
+
+    async def slip(record: Record, step: Step[str]) -> None:
+        if record.value == b"bad":
+            inner = asyncio.ensure_future(asyncio.sleep(60))
+            inner.cancel()
+            await inner
+
+    await world.send("bad", "a")
+    async with at_work(world.runtime(world.appending(before=slip), max_attempts=2)):
+        await world.until_committed({0: 2})
+    assert await world.values("dead") == ["handler_failed|asyncio.exceptions.CancelledError|2"]
+
+
+async def test_a_failed_commit_is_the_last_one_also_when_draining(world: World, monkeypatch: pytest.MonkeyPatch):
+    """States of the failed commit would be missing from the next one, although its position has passed them."""
+    await world.create()
+    commits = []
+
+    async def fail(self: TransactionalCommits, position: int | None, writes: object) -> None:
+        commits.append(position)
+        raise RuntimeFailed("the broker has gone mad")
+
+    monkeypatch.setattr(TransactionalCommits, "commit", fail)
+    running = await begin(world.runtime(world.appending()))
+    await world.send("a", "b")
+    with pytest.raises(RuntimeFailed, match="gone mad"):
+        await running
+    assert len(commits) == 1
+    assert await world.committed() == {}
+
+
+async def test_a_position_beyond_the_end_of_its_topic_is_refused_in_words(world: World):
+    """Going on from there would wait for records that never come."""
+    await world.create()
+    somebody = TransactionalCommits(world.settings(), partition_of(world, 0))
+    await somebody.open()
+    await somebody.commit(99, [(b"k", b"state")])
+    await somebody.close()
+    with pytest.raises(RuntimeFailed, match="was the topic created anew"):
+        await world.runtime(world.appending()).run()
 
 
 async def test_unavailable_stops_the_process_and_passes_nothing(world: World):
@@ -149,8 +195,6 @@ async def test_journal_calls_that_wait_together_are_committed_together(world: Wo
     await world.publisher.send([Outgoing(world.topic("in"), f"k{n}".encode(), b"v") for n in range(100)])
     async with at_work(world.runtime(world.appending(before=intend), concurrency=100)):
         await world.until_committed({0: 100})
-    from streams.runtime.reading import Reader
-
     reader = Reader(world.bootstrap, [world.topic("state")])
     await reader.start()
     ends = await reader.ends()
