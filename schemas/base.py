@@ -39,7 +39,6 @@ def usd(micro_usd: int) -> Decimal:
     return Decimal(micro_usd).scaleb(-6)
 
 
-
 class Event(BaseModel):
     """A fact on a topic. `id` is the same each time the same cause is handled, so a repeat is known by it.
 

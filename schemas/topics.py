@@ -56,7 +56,9 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         Topic(CUSTOMER_MESSAGES, (events.InboundMessage,), retention_ms=7 * DAY_MS, encoding="json"),
-        Topic(CONVERSATION_EVENTS, (events.MessageReceived, events.NodeCompleted, events.TimerFired), retention_ms=7 * 365 * DAY_MS),
+        Topic(
+            CONVERSATION_EVENTS, (events.MessageReceived, events.NodeCompleted, events.TimerFired), retention_ms=7 * 365 * DAY_MS
+        ),
         Topic(
             WORKFLOW_EVENTS,
             (events.RunStarted, events.NodeRequested, events.NodeFinished, events.RunFinished, events.MessageSetAside),

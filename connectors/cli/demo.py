@@ -175,15 +175,13 @@ def _summary(totals: Totals, ends: dict[str, Seen], *, stand_in: bool) -> None:
     if stand_in:
         out.print(
             "The rehearsal model answered: a deterministic stand-in on this machine. Nothing was charged; the cost is what the "
-            "models it stands in for would have cost. Set OPENAI_API_KEY, or HIL_LLM_BASE_URL for a local endpoint, to use a real one."
+            "models it stands in for would have cost. For a real one set OPENAI_API_KEY, or HIL_LLM_BASE_URL for a local one."
         )
     if totals.missing:
-        out.print(
-            f"[red]no answer to {', '.join(totals.missing)}[/]: look with `hil watch workflow.events --from earliest`"
-        )
+        out.print(f"[red]no answer to {', '.join(totals.missing)}[/]: look with `hil watch workflow.events --from earliest`")
     if totals.doubled:
         out.print(f"[red]more than one answer to {', '.join(totals.doubled)}[/]")
     out.print(
-        "Go on:  [bold]hil up[/] keeps it all running · [bold]hil chat[/] talks to it · [bold]hil send FILE[/] sends JSON lines · "
-        "[bold]hil watch customer.responses[/] shows a topic as it flows"
+        "Go on:  [bold]hil up[/] keeps it all running · [bold]hil chat[/] talks to it · "
+        "[bold]hil send FILE[/] sends JSON lines · [bold]hil watch customer.responses[/] shows a topic as it flows"
     )

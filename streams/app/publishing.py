@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agents.errors import NodeFailure
 from connectors.cli.ports import CannotGoOn, PublishedWorkflow
 from streams.app.checks import workbench
 from streams.app.processors import clock_ms, follow_definitions
@@ -13,9 +14,9 @@ from streams.runtime import Publisher
 from streams.wire import outgoing
 
 
-async def publish_files(bootstrap: str, paths: Sequence[str]) -> list[PublishedWorkflow]:
+async def publish_files(bootstrap: str, paths: Sequence[str], environ: Mapping[str, str]) -> list[PublishedWorkflow]:
     """Publish each file whose content is not published yet. None is published when one has a fault."""
-    bench = workbench()
+    bench = workbench(tools=await known_tools(paths, environ))
     checked = [(path, *bench.validate(Path(path))) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
@@ -32,6 +33,22 @@ async def publish_files(bootstrap: str, paths: Sequence[str]) -> list[PublishedW
             assert workflow is not None
             made.append(_row(workflow))
         return made
+
+
+async def known_tools(paths: Sequence[str], environ: Mapping[str, str]) -> set[str] | None:
+    """The actions of every app these files declare; None when no tools are configured or they cannot be asked now."""
+    from connectors.composio.client import ComposioClient, configure  # takes two seconds to import
+
+    settings = configure(environ)
+    drafts = [workbench().validate(Path(path))[0] for path in paths]
+    apps = {app.name.lower() for draft in drafts if draft is not None for app in draft.composio.apps}
+    if settings is None or not apps:
+        return None
+    async with ComposioClient(settings) as client:
+        try:
+            return {f"{app}.{name}" if "." not in name else name for app in sorted(apps) for name in await client.tools(app)}
+        except NodeFailure:
+            return None
 
 
 async def list_published(bootstrap: str) -> list[PublishedWorkflow]:

@@ -60,6 +60,11 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         Edge(index, edge.source, edge.target, edge.on == "failure", compile_condition(edge.condition))
         for index, edge in enumerate(definition.workflow.edges)
     ]
+    into: dict[str, list[Edge]] = {}
+    out: dict[str, list[Edge]] = {}
+    for edge in edges:
+        into.setdefault(edge.target, []).append(edge)
+        out.setdefault(edge.source, []).append(edge)
     ids = frozenset(node.id for node in definition.workflow.nodes)
     nodes = {
         node.id: Node(
@@ -70,9 +75,9 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
             condition=compile_condition(node.condition) if node.condition is not None else None,
             retry=node.retry,
             on_error=node.on_error,
-            into=tuple(edge for edge in edges if edge.target == node.id),
-            out=tuple(edge for edge in edges if edge.source == node.id),
-            sees=_view(node, ids, frozenset(edge.source for edge in edges if edge.target == node.id)),
+            into=tuple(into.get(node.id, ())),
+            out=tuple(out.get(node.id, ())),
+            sees=_view(node, ids, frozenset(edge.source for edge in into.get(node.id, ()))),
         )
         for node in definition.workflow.nodes
     }
