@@ -109,8 +109,8 @@ async def reading(bootstrap: str, topics: Sequence[str] = ("customer.responses",
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    await consumer._client.fetch_all_metadata() if not consumer.partitions_for_topic(topic) else None
-    return sorted(consumer.partitions_for_topic(topic) or ())
+    cluster = await consumer._client.fetch_all_metadata()
+    return sorted(cluster.partitions_for_topic(topic) or ())
 
 
 async def produce(
