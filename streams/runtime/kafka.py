@@ -87,10 +87,12 @@ class TransactionalCommits:
             raise RuntimeFailed(f"{self._name}: a commit was not answered within {self._patience_s:g} s") from error
 
     def _retrieve_refusal(self) -> None:
-        """aiokafka leaves the refusal in a future as well; unretrieved, it is logged as a second error later."""
-        waiter = self._producer._txn_manager.wait_for_transaction_end()
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()
+        """aiokafka leaves a refusal in futures of its own as well; unretrieved, they are logged as further errors later."""
+        left = [self._producer._txn_manager.wait_for_transaction_end()]
+        left += [batch._drain_waiter for lane in self._producer._message_accumulator._batches.values() for batch in lane]
+        for future in left:
+            if future is not None and future.done() and not future.cancelled():
+                future.exception()
 
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer
@@ -158,6 +160,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._revoked = revoked
         self._due: list[tuple[TopicPartition, int, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._assignor: Any = _own_sticky_assignor()
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap,
             client_id=settings.client_id,
@@ -169,7 +172,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(settings.session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
-            partition_assignment_strategy=(_own_sticky_assignor(),),
+            partition_assignment_strategy=(self._assignor,),
         )
 
     async def start(self) -> None:
@@ -262,6 +265,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._revoked(set(revoked))
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        # aiokafka never tells its assignor; without it a member that was away claims partitions others have had since
+        self._assignor.on_generation_assignment(self._consumer._coordinator.generation)
         self._assigned(set(assigned))
 
 
