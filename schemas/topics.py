@@ -57,7 +57,9 @@ TOPICS: dict[str, Topic] = {
     for topic in (
         Topic(CUSTOMER_MESSAGES, (events.InboundMessage,), retention_ms=7 * DAY_MS, encoding="json"),
         Topic(
-            CONVERSATION_EVENTS, (events.MessageReceived, events.NodeCompleted, events.TimerFired), retention_ms=7 * 365 * DAY_MS
+            CONVERSATION_EVENTS,
+            (events.MessageReceived, events.NodeCompleted, events.TimerFired, events.RerunRequested),
+            retention_ms=7 * 365 * DAY_MS,
         ),
         Topic(
             WORKFLOW_EVENTS,
@@ -70,7 +72,7 @@ TOPICS: dict[str, Topic] = {
         Topic(ROUTING_DECISIONS, (events.ModelCalled,), retention_ms=90 * DAY_MS),
         Topic(ACTION_USAGE, (events.ActionUsed,), retention_ms=90 * DAY_MS),
         Topic(WORKFLOW_DEFINITIONS, (events.WorkflowPublished,), cleanup="compact", encoding="json", single_partition=True),
-        Topic(DEAD_LETTERS, (events.DeadLetter,), retention_ms=90 * DAY_MS, encoding="json"),
+        Topic(DEAD_LETTERS, (events.DeadLetter, events.DeadLetterSettled), retention_ms=90 * DAY_MS, encoding="json"),
         Topic(CONVERSATION_STATE, (), cleanup="compact", encoding="state"),
         *(Topic(journal_of(name), (), cleanup="compact", encoding="state") for name in dict.fromkeys(TASK_TOPICS.values())),
     )

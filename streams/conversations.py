@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.events import MessageReceived, NodeCompleted, TimerFired
+from schemas.events import MessageReceived, NodeCompleted, RerunRequested, TimerFired
 from schemas.ids import derive
 from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer
@@ -21,8 +21,8 @@ class Conversations:
         self._timers: dict[int, DueTimers[tuple[str, Timer]]] = {}
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
-        event = incoming(record, MessageReceived, NodeCompleted, TimerFired)
-        if isinstance(event, MessageReceived):
+        event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested)
+        if isinstance(event, (MessageReceived, RerunRequested)):
             await self._definitions.arrival(event.digest)
         before = step.get(event.conversation_id)
         decision = decide(before, event, self._definitions.graphs)

@@ -1,8 +1,8 @@
 """Every event, and the topic it travels on."""
 
-from schemas.events.conversation import MessageReceived, NodeCompleted, Outcome, TimerFired
+from schemas.events.conversation import MessageReceived, NodeCompleted, Outcome, RerunRequested, ReusedNode, TimerFired
 from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
-from schemas.events.operations import DeadLetter, HumanTask, WorkflowPublished
+from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
 from schemas.events.usage import ActionUsed, ModelCalled
 from schemas.events.workflow import MessageSetAside, NodeFinished, NodeRequested, NodeStatus, RunFinished, RunStarted
@@ -11,6 +11,7 @@ __all__ = [
     "ActionUsed",
     "CustomerResponse",
     "DeadLetter",
+    "DeadLetterSettled",
     "HumanTask",
     "InboundMessage",
     "MessageReceived",
@@ -22,6 +23,8 @@ __all__ = [
     "NodeStatus",
     "NodeTask",
     "Outcome",
+    "RerunRequested",
+    "ReusedNode",
     "RunFinished",
     "RunStarted",
     "TimerFired",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.base import Event, JsonObject, MicroUsd, Millis, Personal, PersonalJson, PersonalText
 
@@ -75,3 +75,41 @@ class TimerFired(Event):
 
     timer_id: str
     due_ms: Millis
+
+
+class ReusedNode(BaseModel):
+    """How a node ended in the run that is run again, as `hil.node.finished` has it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    node_id: str
+    status: str
+    """`executed`, `skipped` or `failed`."""
+    output: PersonalJson = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class RerunRequested(Event):
+    """Someone asked for a new run of an old run's message, from one of its nodes on; what came before is not done again."""
+
+    TYPE: ClassVar[str] = "hil.run.rerun.requested"
+
+    rerun_of: str
+    """The old run."""
+    from_node: str
+    """The first node to run again."""
+    message_id: str
+    ordinal: int
+    """Place of the old run's message in the conversation."""
+    text: PersonalText
+    workflow: str
+    version: str
+    digest: str
+    customer_id: PersonalText | None = None
+    customer_email: PersonalText | None = None
+    context: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    input: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
+    nodes: list[ReusedNode] = Field(default_factory=list)
+    """The old run's nodes that do not come after `from_node`, in the order in which they ended."""
+    requested_by: str = ""

@@ -35,6 +35,25 @@ class DeadLetter(Event):
         return self.record_key or f"{self.topic}-{self.partition}-{self.offset}"
 
 
+class DeadLetterSettled(Event):
+    """An operator has dealt with a dead letter. The letter itself stays where it is; this one has the same key."""
+
+    TYPE: ClassVar[str] = "hil.dead.letter.settled"
+
+    letter_id: str
+    action: str
+    """`retried` (its record was put on its topic once more) or `discarded` (nothing will be done about it)."""
+    record_key: str
+    by: str = ""
+    note: str = ""
+    topic: str = ""
+    """Of the record."""
+
+    @property
+    def key(self) -> str:
+        return self.record_key
+
+
 class HumanTask(Event):
     """A person is needed: a node parked its run."""
 

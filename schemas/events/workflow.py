@@ -39,6 +39,10 @@ class RunStarted(Decided):
     context: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
     input: Annotated[JsonObject, Personal()] = Field(default_factory=dict)
     received_ms: Millis = 0
+    rerun_of: str | None = None
+    """The run whose message is answered again. `ordinal` is then that of the message, as it was."""
+    rerun_from: str | None = None
+    """The first node that is not taken over from that run."""
 
 
 class NodeRequested(Decided):
@@ -89,6 +93,8 @@ class RunFinished(Decided):
     executed: list[str] = Field(default_factory=list)
     skipped: list[str] = Field(default_factory=list)
     failed: list[str] = Field(default_factory=list)
+    state_digest: str | None = None
+    """Of everything the run had come to when it ended; see streams.core.digest. Lets a replay compare states, not only words."""
 
 
 class MessageSetAside(Decided):

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 
 from schemas import events
 from schemas.base import Event
-from schemas.events import MessageReceived, NodeCompleted, NodeStatus, Outcome, TimerFired
+from schemas.events import MessageReceived, NodeCompleted, NodeStatus, Outcome, RerunRequested, TimerFired
 from schemas.ids import derive
 from schemas.workflow.definition import END, SubstituteOutput
 from schemas.workflow.scope import condition_scope
-from streams.core import response
+from streams.core import rerun, response
 from streams.core.conditions import ConditionFailed
+from streams.core.digest import state_digest
 from streams.core.graph import Graph, Node
 from streams.core.state import OPEN, SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, NodeState, Phase, Run, Timer, Token
 
@@ -43,7 +44,7 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
     """Advance one conversation by one event. The same input twice gives the same outputs twice."""
     turn = _Turn(conversation or Conversation(), event, definitions)
     match event:
-        case MessageReceived():
+        case MessageReceived() | RerunRequested():
             _admit(turn, event)
         case NodeCompleted():
             _complete(turn, event)
@@ -57,7 +58,7 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
 # ------------------------------------------------------------------------------------------------ what came in
 
 
-def _admit(turn: _Turn, event: MessageReceived) -> None:
+def _admit(turn: _Turn, event: MessageReceived | RerunRequested) -> None:
     seen, mark = turn.conversation.seen, bytes.fromhex(event.id.replace("-", ""))[:SEEN_BYTES]
     if any(seen[at : at + SEEN_BYTES] == mark for at in range(0, len(seen), SEEN_BYTES)):
         turn.set_aside("repeated", message_id=event.message_id)
@@ -187,9 +188,9 @@ class _Turn:
     # -- a run begins and ends
 
     def start(self, message: Message) -> None:
-        ordinal = self.conversation.ordinal + 1
+        ordinal = message.rerun.ordinal if message.rerun else self.conversation.ordinal + 1
         run = Run(derive(self.event.conversation_id, message.event_id, "run"), message, ordinal, self.event.time_ms, {}, {})
-        self.update(ordinal=ordinal, run=run)
+        self.update(ordinal=max(ordinal, self.conversation.ordinal), run=run)
         self.resume()
         self.audit(
             events.RunStarted,
@@ -205,8 +206,11 @@ class _Turn:
             context=message.context,
             input=message.input,
             received_ms=message.received_ms,
+            rerun_of=message.rerun.run_id if message.rerun else None,
+            rerun_from=message.rerun.node_id if message.rerun else None,
         )
         if self.graph is not None:
+            rerun.take_over(self, message)
             self.touched.extend(self.graph.starts)
         self.settle()
 
@@ -240,6 +244,7 @@ class _Turn:
             executed=list(run.order),
             skipped=[name for name, node in self.nodes.items() if node.phase is Phase.SKIPPED],
             failed=[name for name, node in self.nodes.items() if node.phase is Phase.FAILED],
+            state_digest=state_digest(self.conversation, run),
         )
         self.out(response.of_run(self.event, run, end))
         self.update(run=None, timers=(), ordinal=ordinal)
@@ -319,7 +324,7 @@ class _Turn:
 
     # -- a node ends, once
 
-    def execute(self, node_id: str, state: NodeState) -> None:
+    def execute(self, node_id: str, state: NodeState, reason: str | None = None) -> None:
         """The node has an output: decide its out-edges by their conditions."""
         assert self.graph is not None
         node = self.graph.nodes[node_id]
@@ -332,7 +337,7 @@ class _Turn:
             self.order.remove(node_id)
             self.fail(node_id, state, f"the condition of an edge out of it raised: {error}")
             return
-        self.finished_event(node, NodeStatus.EXECUTED, None)
+        self.finished_event(node, NodeStatus.EXECUTED, reason)
         for edge, taken in decided:
             self.decide_edge(edge.index, edge.target, Token.TAKEN if taken else Token.SKIPPED)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.base import Event, usd
-from schemas.events import CustomerResponse, MessageReceived, NodeStatus, TraceEntry
+from schemas.events import CustomerResponse, NodeStatus, TraceEntry
 from schemas.ids import derive
 from schemas.workflow.definition import END
 from streams.core.graph import DEFAULT_FAILURE_RESPONSE, Graph
@@ -82,7 +82,7 @@ def of_run(cause: Event, run: Run, end: RunEnd) -> CustomerResponse:
     )
 
 
-def refused(event: MessageReceived, message: Message, bound: int) -> CustomerResponse:
+def refused(event: Event, message: Message, bound: int) -> CustomerResponse:
     """The response to a message that finds the conversation's queue full."""
     reason = f"{bound} messages of this conversation are waiting already: wait for an answer before sending more"
     return CustomerResponse(

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import MessageReceived
+from schemas.events import MessageReceived, RerunRequested
 
 SEEN_BYTES = 8
 SEEN_MESSAGES = 32
@@ -39,6 +39,26 @@ class Phase(StrEnum):
 OPEN = frozenset({Phase.RUNNING, Phase.WAITING})
 
 
+class Reused(msgspec.Struct, frozen=True, array_like=True):
+    """A node of an old run whose end is taken over."""
+
+    node_id: str
+    phase: Phase
+    output: Any = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class Rerun(msgspec.Struct, frozen=True, array_like=True):
+    """The run that is run again, and where from."""
+
+    run_id: str
+    node_id: str
+    ordinal: int
+    nodes: tuple[Reused, ...] = ()
+    """In the order in which they ended. Emptied once the new run has taken them over."""
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """The message a run answers, or one that waits for its turn."""
 
@@ -53,9 +73,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     customer_email: str | None = None
     context: dict[str, Any] = {}
     input: dict[str, Any] = {}
+    rerun: Rerun | None = None
 
     @classmethod
-    def of(cls, event: MessageReceived) -> Message:
+    def of(cls, event: MessageReceived | RerunRequested) -> Message:
         return cls(
             event.id,
             event.message_id,
@@ -68,7 +89,17 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
             event.customer_email,
             dict(event.context),
             dict(event.input),
+            rerun_of(event) if isinstance(event, RerunRequested) else None,
         )
+
+
+ENDED = {"executed": Phase.EXECUTED, "skipped": Phase.SKIPPED, "failed": Phase.FAILED}
+"""A node's status in events → its phase here."""
+
+
+def rerun_of(event: RerunRequested) -> Rerun:
+    nodes = tuple(Reused(node.node_id, ENDED[node.status], node.output, node.error, node.reason) for node in event.nodes)
+    return Rerun(event.rerun_of, event.from_node, event.ordinal, nodes)
 
 
 class NodeState(msgspec.Struct, frozen=True, array_like=True):

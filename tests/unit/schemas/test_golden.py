@@ -56,6 +56,16 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         steps=[{"thought": "…"}],
     ),
     events.TimerFired(**COMMON, timer_id="retry-1", due_ms=1_795_449_601_000),
+    events.RerunRequested(
+        **COMMON,
+        **PINNED,
+        rerun_of="r-1",
+        from_node="assemble_response",
+        message_id="m-1",
+        ordinal=1,
+        text="Where is order 1001?",
+        nodes=[events.ReusedNode(node_id="classify_intent", status="executed", output=ANSWER)],
+    ),
     events.RunStarted(
         **COMMON,
         **CAUSE,
@@ -81,6 +91,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         status="completed",
         text="On its way.",
         executed=["a"],
+        state_digest="1:0123456789abcdef",
     ),
     events.MessageSetAside(**COMMON, **CAUSE, run_id="", reason="queued", message_id="m-2"),
     events.CustomerResponse(
@@ -156,6 +167,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         reason="…",
         headers={"h": "v"},
     ),
+    events.DeadLetterSettled(**COMMON, letter_id="l-1", action="retried", record_key="conv-ü-1", by="ann"),
 )
 CASES = [pytest.param(event, encoding, id=f"{event.TYPE}-{encoding}") for event in INSTANCES for encoding in ("avro", "json")]
 
@@ -201,7 +213,7 @@ def test_another_avro_library_reads_the_same_values(event: Event) -> None:
     for field in json.loads(schema)["fields"]:
         value, read_there = getattr(event, field["name"]), record[field["name"]]
         as_json = isinstance(field["type"], dict) and field["type"].get("hil.json")
-        if field["name"] != "trace":
+        if field["name"] not in ("trace", "nodes"):
             assert (json.loads(read_there) if as_json else read_there) == value, field["name"]
 
 
