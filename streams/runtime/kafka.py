@@ -17,6 +17,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from streams.runtime.closing import close
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import Reader
+from streams.runtime.tolerant import tolerate_header_names
 
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
@@ -161,6 +162,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._due: list[tuple[TopicPartition, int, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
         self._assignor: Any = _own_sticky_assignor()
+        tolerate_header_names()
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap,
             client_id=settings.client_id,

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from streams.runtime.closing import close
 from streams.runtime.model import Record, RuntimeFailed
+from streams.runtime.tolerant import tolerate_header_names
 
 
 def record_of(raw: Any) -> Record:
@@ -24,6 +25,7 @@ class Reader:
     def __init__(self, bootstrap: str, topics: Sequence[str], *, client_id: str = "hil") -> None:
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
+        tolerate_header_names()
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             client_id=client_id,
