@@ -8,17 +8,18 @@ from typing import Any
 
 from connectors.rehearsal import mood
 from connectors.rehearsal.classify import Classifier
+from connectors.rehearsal.concepts import ConceptModel, stem
 from connectors.rehearsal.extraction import order_numbers
+from connectors.rehearsal.lexicon import words
 from connectors.rehearsal.materials import STAMP, Material
 from connectors.rehearsal.reading import Reading
 from connectors.rehearsal.telling import about, sentence
 from connectors.rehearsal.toolcalls import Observation
 
-_NEAR_ENOUGH = 0.12
+_NEAR_ENOUGH = 0.25
 _GRAVE = 2
 _HAS_KNOWLEDGE = re.compile(r"help pages?|knowledge|polic|document|faq|passage|article|sources?\b", re.IGNORECASE)
 _COMPLAINT = re.compile(r"\bcomplain", re.IGNORECASE)
-_WHOLE_PASSAGE = 600
 
 
 def answer(reading: Reading, seen: Sequence[Observation], classifier: Classifier) -> str:
@@ -76,23 +77,31 @@ def _handed_over(reading: Reading) -> list[str]:
 
 def _from_knowledge(reading: Reading, classifier: Classifier) -> list[str]:
     """The sentences of the knowledge nearest to the question, at most three, in their order."""
-    passages = [piece for material in reading.of("knowledge") for piece in _pieces(material)]
-    if not passages or not reading.customer.strip() or not _HAS_KNOWLEDGE.search(reading.instruction):
+    titled = [(material.label, piece) for material in reading.of("knowledge") for piece in _pieces(material)]
+    if not titled or not reading.customer.strip() or not _HAS_KNOWLEDGE.search(reading.instruction):
         return []
-    model = classifier.model
-    asked = model.points([model.normalise(reading.customer[:1000])[0]])
-    near = (model.points([model.normalise(piece)[0] for piece in passages]) @ asked.T)[:, 0]
-    best = sorted(sorted(range(len(passages)), key=lambda at: -near[at])[:2])
-    return [passages[at] for at in best if near[at] >= _NEAR_ENOUGH]
+    question = classifier.model.normalise(reading.customer[:1000])[0]
+    near = _nearness(question, [f"{title} {piece}" for title, piece in titled], classifier.model)
+    best = sorted(sorted(range(len(titled)), key=lambda at: -near[at])[:2])
+    return [titled[at][1] for at in best if near[at] >= _NEAR_ENOUGH]
+
+
+def _nearness(question: str, passages: Sequence[str], model: ConceptModel) -> list[float]:
+    """Likeness by concept, by embedding, and by the rarer words they share."""
+    read = [model.normalise(passage)[0] for passage in passages]
+    by_concept = model.points(read) @ model.points([question])[0]
+    by_words = model.vectors.embed(read) @ model.vectors.embed([question])[0]
+    asked = {stem(word) for word in words(question) if len(word) > 3}
+    shared = [len(asked & {stem(word) for word in words(text)}) / max(1, len(asked)) for text in read]
+    return [(a + b) / 2 + 0.3 * c for a, b, c in zip(by_concept.tolist(), by_words.tolist(), shared, strict=True)]
 
 
 def _pieces(material: Material) -> list[str]:
-    lines = [re.sub(r"^[\s#>*\d.)-]+", "", line).strip() for line in material.text.splitlines()]
+    """Sentences of a passage; a wrapped line goes on in the next one, a list item stands alone."""
     pieces: list[str] = []
-    for line in lines:
-        if len(line.split()) < 4:
-            continue
-        pieces += [line] if len(line) <= 200 else re.split(r"(?<=[.!?])\s+", line[: 5 * _WHOLE_PASSAGE])
+    for block in re.split(r"\n[ \t]*\n|\n(?=[ \t]*[-*•#])", material.text):
+        whole = " ".join(re.sub(r"^[\s#>*•-]+", "", block).split())
+        pieces += re.split(r"(?<=[.!?])\s+(?=[A-ZÀ-Þ\"“])", whole)
     return [piece for piece in pieces[:200] if len(piece.split()) >= 3]
 
 
@@ -101,7 +110,8 @@ def _asking(reading: Reading, classifier: Classifier) -> list[str]:
     if not reading.customer.strip():
         return ["Your message arrived without any text.", "Please tell us what we can do for you."]
     model = classifier.model
-    likely = max(zip(model.read(reading.meant).tolist(), (concept.name for concept in model.concepts), strict=True))[1]
+    read = model.read(reading.meant)
+    likely = model.concepts[int(read.argmax())].name if read.any() else "smalltalk"
     thanks = "Thank you for your message."
     if likely in ("tracking", "return", "refund", "cancel", "change", "defect"):
         if orders := order_numbers(reading.customer):

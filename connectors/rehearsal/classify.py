@@ -17,8 +17,6 @@ _DIRECT_SHARE = 0.15
 _DIRECT_SHARPNESS = 8.0
 _SILENCE = 0.55
 """Confidence in the catch-all for a message that says nothing."""
-_FAINT = 0.16
-"""Below this likelihood of its best concept a message is about nothing the labels know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,8 @@ class Classifier:
         odds = np.exp(_DIRECT_SHARPNESS * (direct[0] - direct[0].max()))
         share = _DIRECT_SHARE if informed else 1.0
         likely = (1 - share) * (about @ claims) + share * odds / odds.sum()
-        if catch_all is not None and float(about.max()) < _FAINT:
-            likely[catch_all] += 0.5
+        if catch_all is not None:
+            likely[catch_all] += (1 - share) * (1 - float(about.sum()))
         likely = likely / likely.sum()
         ranking = sorted(zip((label.name for label in labels), likely.tolist(), strict=True), key=lambda pair: -pair[1])
         margin = ranking[0][1] - (ranking[1][1] if len(ranking) > 1 else 0.0)

@@ -26,6 +26,8 @@ Vector = NDArray[np.float32]
 _EMBEDDING_SHARE = 0.55
 _RIDGE = 0.35
 _SHARPNESS = 6.0
+_FAMILIAR = 0.45
+"""A score from which on a text is surely about some concept; phrases themselves score about 1."""
 _SENTENCES = 120
 """More are not read: what a customer wants stands in the first lines or the last."""
 _THING = re.compile(r"\b(?:item|items|product|order|purchase|package|parcel)\b(?! number)")
@@ -143,8 +145,9 @@ class ConceptModel:
         )
 
     def read(self, text: str) -> Vector:
-        """Probability of each concept, in the order of `concepts`; all zeros for a text without words."""
-        sentences = [sentence for sentence in _SPLIT.split(text) if WORDY.search(sentence)]
+        """Probability of each concept, in the order of `concepts`. What is missing from 1 is what none of them knows: all of
+        it for a text without words."""
+        sentences = [sentence for sentence in _SPLIT.split(text) if sentence.strip()]
         if len(sentences) > _SENTENCES:
             sentences = sentences[: _SENTENCES // 2] + sentences[-_SENTENCES // 2 :]
         read = [self.normalise(sentence)[0] for sentence in sentences]
@@ -158,10 +161,8 @@ class ConceptModel:
         # A greeting is what a message is about only when there is little else in it.
         strength[self._smalltalk] -= 0.06 * max(0, sum(len(sentence.split()) for sentence in read[:3]) - 3)
         odds = np.exp(_SHARPNESS * (strength - strength.max()))
-        return np.asarray(odds / odds.sum(), dtype=np.float32)
-
-
-WORDY = re.compile(r"[^\W\d_]")
+        known = min(1.0, max(0.0, float(scores.max()) / _FAMILIAR) ** 2)
+        return np.asarray(known * odds / odds.sum(), dtype=np.float32)
 
 
 def _training(primer: Primer) -> tuple[list[str], list[int]]:

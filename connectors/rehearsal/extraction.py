@@ -10,12 +10,15 @@ _ORDER_WORD = (
     r"(?:orders?|ordr|purchase|bestell(?:ung|nummer)?|bestelling|auftrag|commande|pedido|compra|ordine|encomenda|zamówieni[ea]|beställning|"
     r"sipariş|заказ\w*|订单|注文)"
 )
-_NUMBER_WORD = r"(?:\s*(?:number|num|nummer|numero|número|numéro|id|no|nr|n°|nº|№|号|is|was|it's|its|called)\b\.?|\s*[:#：№-])*"
+_NUMBER_WORD = (
+    r"(?:[ \t]*(?:number|num|nummer|numero|número|numéro|id|no|nr|n°|nº|is|was|it's|its|called)\b\.?|[ \t]*[:#：№号-])*"
+)
 _ORDER_NUMBERS = (
     re.compile(r"\b(?P<id>(?:ORD|PO|SO|INV)[-_]?\d[\w-]*)", re.IGNORECASE),
-    re.compile(r"#\s?(?P<id>[A-Za-z]{0,4}-?\d{1,12})\b"),
+    re.compile(r"#\s?(?P<id>[A-Za-z]{0,4}-?\d{1,12})(?!\w*[A-Za-z\d])"),
     re.compile(
-        rf"{_ORDER_WORD}{_NUMBER_WORD}\s*(?P<id>[A-Z]{{0,4}}-?\d{{1,12}})\b(?!\s*(?:%|€|\$|eur|usd|days?|weeks?|tagen?))",
+        rf"{_ORDER_WORD}{_NUMBER_WORD}[ \t]*(?P<id>[A-Z]{{0,4}}-?(?:\d{{3,12}}|\d{{1,2}}(?![ \t]+[^\W\d_]{{2,}}s\b)))"
+        r"(?![\dA-Za-z])(?![ \t]*(?:%|€|\$|eur|usd|x|days?|weeks?|tagen?)\b)",
         re.IGNORECASE,
     ),
     re.compile(rf"(?P<id>\d{{3,12}})\s*(?:番|号)?\s*(?:の)?{_ORDER_WORD}", re.IGNORECASE),
@@ -29,12 +32,12 @@ _PHONE = re.compile(r"\+\d[\d ()/-]{6,20}\d")
 _URL = re.compile(r"https?://[^\s<>\")]+")
 _AMOUNT = re.compile(
     r"(?:[€$£]\s?(\d{1,9}(?:[.,]\d{1,2})?)|(?<!\d)(\d{1,9}(?:[.,]\d{1,2})?)\s?"
-    r"(?:€|\$|£|EUR|USD|GBP|euros?|dollars?|pounds?)\b)",
+    r"(?:[€$£]|(?:EUR|USD|GBP|euros?|dollars?|pounds?)\b))",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b|\b(\d{1,2})\.(\d{1,2})\.(\d{4})\b")
 _NAME = re.compile(
-    r"\b(?:my name is|i am called|regards,?|cheers,?|ich heiße|je m'appelle|me llamo)\s+([A-ZÀ-Þ][\w'-]+(?: [A-ZÀ-Þ][\w'-]+)?)"
+    r"\b(?i:my name is|i am called|regards,?|cheers,?|ich heiße|je m'appelle|me llamo)\s+([A-ZÀ-Þ][\w'-]+(?: [A-ZÀ-Þ][\w'-]+)?)"
 )
 _RETURN_ID = re.compile(r"\bRET-\d+\b")
 _QUANTITY = re.compile(r"\b(\d{1,3})\s*(?:x|pieces|items|pairs|units|stück)\b", re.IGNORECASE)
@@ -51,7 +54,7 @@ def order_numbers(text: str) -> list[str]:
                 found.setdefault(number.upper(), match.start())
     if found:
         return [number for number in sorted(found, key=found.__getitem__) if not any(number != n and number in n for n in found)]
-    bare = [match["id"] for match in _BARE_NUMBER.finditer(text)]
+    bare = [match["id"] for match in _BARE_NUMBER.finditer(_PHONE.sub(" ", text))]
     return list(dict.fromkeys(number for number in bare if not _YEAR.fullmatch(number)))
 
 

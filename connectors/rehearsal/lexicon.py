@@ -16,6 +16,15 @@ from pathlib import Path
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _LONGEST_PREFIX = 14
+_TAILS = {"ve": "have", "re": "are", "ll": "will", "m": "am", "d": "would"}
+
+
+def bag(text: str) -> frozenset[str]:
+    """The words of a list written as one string."""
+    return frozenset(text.split())
+
+
+_CONTRACTED = bag("where what who how it that there here when he she")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +58,20 @@ def _tongues() -> tuple[dict[str, Tongue], dict[str, str]]:
     return tongues, han
 
 
-def bag(text: str) -> frozenset[str]:
-    """The words of a list written as one string."""
-    return frozenset(text.split())
-
-
 def words(text: str) -> list[str]:
-    return [match.group().lower().replace("’", "'") for match in WORD.finditer(text)]
+    """The words of a text, lower case, with English contractions as the words they stand for."""
+    return [part for match in WORD.finditer(text) for part in _spelled_out(match.group().lower().replace("’", "'"))]
+
+
+def _spelled_out(word: str) -> list[str]:
+    head, _, tail = word.partition("'")
+    if tail == "s" and head in _CONTRACTED:
+        return [head, "is"]
+    if word in ("can't", "won't"):
+        return ["can" if head == "can" else "will", "not"]
+    if tail == "t" and head.endswith("n") and len(head) > 2:
+        return [head[:-1], "not"]
+    return [head, _TAILS[tail]] if tail in _TAILS else [word]
 
 
 def in_english(text: str, known: Collection[str]) -> tuple[str, str]:

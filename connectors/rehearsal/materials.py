@@ -21,7 +21,9 @@ CUT = "\x00"
 
 Kind = Literal["result", "knowledge", "history", "context"]
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w-]{0,40})(?P<rest>[^<>\n]{0,200})>")
-_HEADING = re.compile(r"^[ \t#>*]*(?P<label>[A-Za-zÀ-þ][\w ()'’/,&›-]{0,80}?)[ \t*]*[:：](?!//)[ \t]*(?P<value>.*)$")
+_HEADING = re.compile(r"^[ \t#>*]*(?P<label>[A-Za-zÀ-þ][\w ()'’/,&›-]{0,80}?)(?<!\d)[ \t*]*[:：](?!//)[ \t]*(?P<value>.*)$")
+_CLOSING = re.compile(r"[.!?][ \t]+(?P<label>[A-Za-zÀ-þ][\w ()'’/,&-]{0,80})[:：](?P<value>)[ \t]*$")
+"""A heading at the end of a line of instructions."""
 _KINDS: tuple[tuple[Kind, frozenset[str]], ...] = (
     ("history", bag("history transcript conversation previous earlier said before oldest chat")),
     (
@@ -41,7 +43,10 @@ _IMPERATIVES = bag(
     "please you begin begins note assemble combine"
 )
 _ANSWER_KEYS = ("response", "answer", "reply", "text", "message", "summary")
+_PATH = "›"
+"""Joins the headings above a passage in its title."""
 _SHORT = 6
+_LONGEST_TITLE = 4
 _LONGEST = 4000
 
 
@@ -119,8 +124,8 @@ class _Pieces:
             if not line.strip():
                 self._flush()
                 continue
-            heading = None if line.lstrip().startswith(("{", "[", "-", "•")) else _HEADING.match(line)
-            if heading is None:
+            heading = None if line.lstrip().startswith(("{", "[", "-", "•")) else _HEADING.match(line) or _CLOSING.search(line)
+            if heading is None or (self._block and self.area == "knowledge" and not _titles(heading["label"])):
                 self._block.append(line)
                 continue
             self._flush()
@@ -157,14 +162,20 @@ class _Pieces:
         if label:
             if set(_words(label)) & _ORDERS:
                 return None
-            if self.area in ("history", "knowledge"):
-                return self.area
+            if self.area in ("history", "knowledge") or _PATH in label:
+                return self.area or "knowledge"
             short = len(text.split()) <= _SHORT and as_object(text) is None
             return "context" if short else _named(label) or self.area or "knowledge"
         if as_object(text) is not None:
             return self.area or "result"
         inherited = self.area or (self._last if self._last in ("history", "knowledge") else None)
-        return None if inherited != "result" and _words(text[:40])[:1] and _words(text[:40])[0] in _IMPERATIVES else inherited
+        begun = _words(text[:40])[:1]
+        return None if begun and begun[0] in _IMPERATIVES else inherited
+
+
+def _titles(label: str) -> bool:
+    """Looks like a passage's title, not like the beginning of a sentence with a colon in it."""
+    return _PATH in label or len(label.split()) <= _LONGEST_TITLE
 
 
 def _words(text: str) -> list[str]:

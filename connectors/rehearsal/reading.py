@@ -15,7 +15,8 @@ _CUSTOMERS = re.compile(
     re.IGNORECASE,
 )
 _LABELLED = re.compile(
-    r"^[ \t>*-]*(?:(?:the|latest|current|original|new|end)[ \t]+)*(?:customer|user|client|buyer)?(?:['’]s)?[ \t_]*"
+    r"(?:^|(?<=[.!?][ \t]))[ \t>*-]*(?:(?:the|latest|current|original|new|end)[ \t]+)*"
+    r"(?:customer|user|client|buyer)?(?:['’]s)?[ \t_]*"
     r"(?:message|query|question|inquiry|enquiry|request|text|wrote|writes|says|said|asks|asked|complaint|input)"
     r"[ \t*]*[:：][ \t]*(?P<rest>.*)$",
     re.IGNORECASE | re.MULTILINE,

@@ -124,7 +124,7 @@ class Planner:
             return False
         if told & _TELLS and _ONLY_IF_GRAVE.search(self.reading.instruction) and not _ELSE_TOO.search(self.reading.instruction):
             return mood.severity(self.classifier.model, self.reading.customer) >= _GRAVE
-        if "return" in told:
+        if "return" in told and "label" not in told:
             return bool(order) and not order.get("returned") and order.get("status") in (None, "delivered")
         return hint is not None or self._named(tool.name)
 
