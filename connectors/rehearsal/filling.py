@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.rehearsal import mood
+from connectors.rehearsal.bounds import cut, fits, neutral, within
 from connectors.rehearsal.classify import Choice, Classifier
 from connectors.rehearsal.extraction import EMAIL, order_numbers, value_for
 from connectors.rehearsal.lexicon import bag, words
@@ -199,9 +200,9 @@ class Filler:
             value = mood.sentiment(self.classifier.model, text)
         if value is None and told & {"severity", "priority", "urgency"}:
             value = ("low", "medium", "high")[mood.severity(self.classifier.model, text)]
-        if value is not None and _fits(value, schema):
-            return _cut(value, schema)
-        return _neutral(schema) if required else _ABSENT
+        if value is not None and fits(value, schema):
+            return cut(value, schema)
+        return neutral(schema) if required else _ABSENT
 
     def _handed_over(self, name: str) -> str | None:
         """A field of an earlier step's output by the same name."""
@@ -235,7 +236,7 @@ class Filler:
             value = float(found)
         if value is None and not required:
             return _ABSENT
-        return _within(value or 0.0, kind, schema)
+        return within(value or 0.0, kind, schema)
 
 
 def brief(text: str) -> str:
@@ -243,52 +244,3 @@ def brief(text: str) -> str:
     line = " ".join(text.split())
     first = re.split(r"(?<=[.!?。！？])\s", line, maxsplit=1)[0]
     return first if len(first) <= 160 else f"{first[:159]}…"
-
-
-def _fits(value: str, schema: Mapping[str, Any]) -> bool:
-    pattern = schema.get("pattern")
-    if isinstance(pattern, str):
-        try:
-            return re.search(pattern, value) is not None
-        except re.error:
-            return True
-    return schema.get("format") != "email" or EMAIL.fullmatch(value) is not None
-
-
-def _cut(value: str, schema: Mapping[str, Any]) -> str:
-    most = schema.get("maxLength")
-    value = value[:most] if isinstance(most, int) else value
-    return value.ljust(int(schema.get("minLength") or 0), ".")
-
-
-def _neutral(schema: Mapping[str, Any]) -> Any:
-    """A string that claims nothing: the schema's default or example, else empty, or as long as it must be."""
-    given = [schema.get("default"), *(schema.get("examples") or ())]
-    for value in given:
-        if isinstance(value, str) and _fits(value, schema):
-            return value
-    stand_ins = {
-        "date": "1970-01-01",
-        "date-time": "1970-01-01T00:00:00Z",
-        "email": "nobody@example.com",
-        "uri": "https://example.com",
-    }
-    value = stand_ins.get(str(schema.get("format")), "")
-    return _cut(value or ("unknown" if schema.get("minLength") else ""), schema)
-
-
-def _within(value: float, kind: str, schema: Mapping[str, Any]) -> float | int:
-    step = 1.0 if kind == "integer" else 1e-6
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if isinstance(under := schema.get("exclusiveMinimum"), int | float) and not isinstance(under, bool):
-        low = max(under + step, low if isinstance(low, int | float) else under + step)
-    if isinstance(over := schema.get("exclusiveMaximum"), int | float) and not isinstance(over, bool):
-        high = min(over - step, high if isinstance(high, int | float) else over - step)
-    if isinstance(low, int | float):
-        value = max(value, low)
-    if isinstance(high, int | float):
-        value = min(value, high)
-    multiple = schema.get("multipleOf")
-    if isinstance(multiple, int | float) and multiple > 0:
-        value = -(-value // multiple) * multiple
-    return int(-(-value // 1)) if kind == "integer" else value
