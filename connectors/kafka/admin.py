@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from schemas import topics as names
 from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
@@ -151,8 +151,10 @@ async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIte
             except (KafkaError, TimeoutError, OSError) as error:
                 if isinstance(error, KafkaError) and not error.retriable:
                     raise TopicsError(f"Kafka at {bootstrap} refused: {error}") from error
+                # What the client says when it cannot connect holds addresses in its own notation, which we have said better.
+                why = "" if isinstance(error, KafkaConnectionError) else f" ({type(error).__name__})"
                 raise KafkaUnreachableError(
-                    f"No Kafka answers at {bootstrap} ({error}): start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the "
+                    f"No Kafka answers at {bootstrap}{why}: start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the "
                     "embedded one."
                 ) from error
     finally:

@@ -1,0 +1,122 @@
+"""The environment: read once, checked whole, and told about in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from connectors.settings import VARIABLES, Settings, SettingsError
+
+
+class Watched(Mapping[str, str]):
+    """An empty environment that remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_the_list_of_variables_is_what_is_read() -> None:
+    """Guides and docker-compose.yml are checked against VARIABLES, so it must be complete."""
+    environment = Watched()
+    Settings.from_environment(environment)
+    assert environment.asked == VARIABLES
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    """docker-compose.yml passes variables on as empty when the host has none."""
+    assert Settings.from_environment(dict.fromkeys(VARIABLES, " ")) == Settings()
+
+
+def test_every_variable_arrives_in_its_field() -> None:
+    """One field a variable."""
+    settings = Settings.from_environment(
+        {
+            "HIL_KAFKA_BOOTSTRAP": "one:9092, two:9093",
+            "HIL_DATABASE_URL": "postgresql://hil:secret@db/hil",
+            "HIL_DATA": "/somewhere",
+            "HIL_KAFKA_PORT": "19092",
+            "HIL_POSTGRES_PORT": "15432",
+            "HIL_PARTITIONS": "3",
+            "HIL_REPLICATION": "2",
+            "HIL_DEFAULT_WORKFLOW": "mine@1.0.0",
+            "HIL_LLM_BASE_URL": "http://localhost:11434/v1",
+            "HIL_LLM_API_KEY": "a",
+            "OPENAI_API_KEY": "b",
+            "HIL_COMPOSIO_BASE_URL": "https://composio.example",
+            "COMPOSIO_API_KEY": "c",
+            "HIL_MODEL_FAST": "small",
+            "HIL_MODEL_POWERFUL": "large",
+        }
+    )
+    assert settings == Settings(
+        kafka_bootstrap="one:9092,two:9093",
+        database_url="postgresql://hil:secret@db/hil",
+        data=Path("/somewhere"),
+        kafka_port=19092,
+        postgres_port=15432,
+        partitions=3,
+        replication=2,
+        default_workflow="mine@1.0.0",
+        llm_base_url="http://localhost:11434/v1",
+        llm_api_key="a",
+        openai_api_key="b",
+        composio_base_url="https://composio.example",
+        composio_api_key="c",
+        models={"fast": "small", "powerful": "large"},
+    )
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """Nobody wants to find them one start at a time."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"HIL_PARTITIONS": "many", "HIL_KAFKA_PORT": "70000", "HIL_LLM_BASE_URL": "localhost"})
+    assert [fault.split()[0] for fault in caught.value.faults] == ["HIL_KAFKA_PORT", "HIL_PARTITIONS", "HIL_LLM_BASE_URL"]
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "localhost:", ":9092", "localhost:0", "localhost:99999", "kafka://host:9092", "a:1,b"]
+)
+def test_a_bootstrap_that_is_no_address_is_refused_with_an_example(address: str) -> None:
+    """A wrong address would otherwise show as a time-out much later."""
+    with pytest.raises(SettingsError, match=r"HIL_KAFKA_BOOTSTRAP .*localhost:9092"):
+        Settings.from_environment({"HIL_KAFKA_BOOTSTRAP": address})
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "hunter2", "postgresql://u:hunter2@h:port/d"])
+def test_a_refused_database_url_is_not_repeated(url: str) -> None:
+    """It may hold a password, and messages end up in logs."""
+    with pytest.raises(SettingsError, match="HIL_DATABASE_URL") as caught:
+        Settings.from_environment({"HIL_DATABASE_URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_not_in_the_printed_settings() -> None:
+    """A debugging print must not leak keys."""
+    printed = repr(Settings(database_url="hunter1", llm_api_key="hunter2", openai_api_key="hunter3", composio_api_key="hunter4"))
+    assert "hunter" not in printed
+
+
+def test_both_parts_on_one_port_are_refused() -> None:
+    """One of them would fail to listen, and which one is chance."""
+    with pytest.raises(SettingsError, match="both 9000"):
+        Settings.from_environment({"HIL_KAFKA_PORT": "9000", "HIL_POSTGRES_PORT": "9000"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "partitions"), [(Settings(), 4), (Settings(kafka_bootstrap="k:1"), 12), (Settings(partitions=7), 7)]
+)
+def test_partitions_are_few_when_embedded(settings: Settings, partitions: int) -> None:
+    """Each partition costs files and memory on a laptop."""
+    assert settings.topic_partitions == partitions
