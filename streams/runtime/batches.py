@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.runtime.closing import end
-from streams.runtime.kafka import Member
+from streams.runtime.member import Member
 from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import partition_counts, record_of
 

@@ -12,9 +12,10 @@ from typing import Any, Generic, Literal, Protocol
 from aiokafka import TopicPartition
 
 from streams.runtime.closing import end
+from streams.runtime.commits import Commits
+from streams.runtime.committer import Committer
 from streams.runtime.dispatch import Dispatch, dispatch
 from streams.runtime.effects import EffectsLog, Entry
-from streams.runtime.kafka import Commits
 from streams.runtime.model import (
     DeadLetter,
     Fenced,
@@ -75,7 +76,7 @@ class Surroundings(Generic[S]):
     dead_letter: DeadLetter
     source: Source
     opened: Callable[[PartitionOwner[S]], None]
-    lost: Callable[[PartitionOwner[S]], None]
+    lost: Callable[[PartitionOwner[S], Fenced], None]
     failed: Callable[[BaseException], None]
 
 
@@ -91,13 +92,13 @@ class PartitionOwner(Generic[S]):
         self.tp = tp
         self.topic, self.partition = tp.topic, tp.partition
         self.phase: Phase = "opening"
-        self.lost: Fenced | None = None
         self.stateful = restore is not None
         self.publisher = around.publisher
         self.log: EffectsLog[S] = EffectsLog(store)
         self._around = around
         self._settings = around.settings
         self._commits = commits
+        self._committer = Committer(f"{tp.topic}-{tp.partition}", self.log, commits, around.settings)
         self._restore = restore
         self._dispatch: Dispatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,12 +106,14 @@ class PartitionOwner(Generic[S]):
         """Records begun and not settled."""
         self._idle = asyncio.Event()
         self._paused = False
-        self._due = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._committing = asyncio.Lock()
         self._draining: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def lost(self) -> Fenced | None:
+        """Why this owner may do nothing more in the partition's name."""
+        return self._committer.lost
 
     @property
     def is_open(self) -> bool:
@@ -135,7 +138,7 @@ class PartitionOwner(Generic[S]):
             opened(ViewOfPartition(self))
         bound, concurrency = settings.max_in_flight, settings.concurrency
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
-        self._spawn(self._commit_when_due())
+        self._spawn(self._committer.run())
         source.resume(self.tp)
         self._around.opened(self)
 
@@ -197,8 +200,6 @@ class PartitionOwner(Generic[S]):
             except (Exception, asyncio.CancelledError) as error:
                 if cancelled_from_outside(error):
                     raise
-                if self.lost is not None:
-                    raise Fenced(str(self.lost)) from error
                 if attempts >= self._settings.max_attempts:
                     log.exception("%s: %s offset %d failed %d times", self._settings.group, self.tp, record.offset, attempts)
                     self._bury(record, entry, "handler_failed", in_words(error), attempts)
@@ -208,6 +209,9 @@ class PartitionOwner(Generic[S]):
                 )
             await asyncio.sleep(self._settings.retry_backoff_s * 2 ** (attempts - 1))
             attempts += 1
+        self._through(step)
+
+    def _through(self, step: StepOfRecord[S]) -> None:
         if self.lost is not None:  # whatever the handler made of it: nothing of a lost partition is published
             raise Fenced(str(self.lost))
         step.finish()
@@ -216,7 +220,7 @@ class PartitionOwner(Generic[S]):
         """To dead letters, and past it. Not being able to write the dead letter stops the process instead."""
         step = StepOfRecord(self, entry)
         step.publish(self._around.dead_letter(record, self._settings.group, code, reason, attempts))
-        step.finish()
+        self._through(step)
 
     def settle(self, entry: Entry[S]) -> None:
         self._active -= 1
@@ -224,53 +228,15 @@ class PartitionOwner(Generic[S]):
             self._idle.set()
         if not self.log.settle(entry):
             return
-        if self.log.settled >= self._settings.commit_every:
-            self.commit_soon()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(self._settings.commit_interval_s, self.commit_soon)
+        self._committer.moved()
         if self._dispatch is not None:
             self._dispatch.room()
             if self._paused and self._dispatch.backlog <= self._settings.max_in_flight // 2:
                 self._paused = False
                 self._around.source.resume(self.tp)
 
-    # Committing
-
     def commit_soon(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._due.set()
-
-    async def _commit_when_due(self) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            await self._commit()
-
-    async def _commit(self) -> None:
-        """The one place where the position moves: with the states of everything before it, or not at all."""
-        async with self._committing:
-            if self.lost is not None:  # a failed commit is never followed by another: its states would be missing from it
-                raise Fenced(str(self.lost))
-            batch = self.log.take()
-            if batch is None:
-                return
-            try:
-                store = self.log.store
-                encoded = {key: None if put.state is None else store.encode(put.state) for key, put in batch.puts.items()}
-                end_offset = await self._commits.commit(batch.position, [(key.encode(), data) for key, data in encoded.items()])
-            except BaseException as error:
-                refused = error if isinstance(error, Fenced) else Fenced(f"{self.tp} was closed before this entry was durable")
-                self.lost = refused  # before anybody who waits is told: what they do then must not go out
-                for journal in batch.journals:
-                    if not journal.durable.done():
-                        journal.durable.set_exception(refused)
-                raise
-            self.log.committed(batch, encoded)
-            if end_offset is not None:
-                store.next_offset = end_offset
-            store.known_at = self._loop.time()
+        self._committer.soon()
 
     # Closing
 
@@ -288,10 +254,10 @@ class PartitionOwner(Generic[S]):
             return
         await self._finish_begun(deadline_s)
         try:
-            await self._commit()
+            await self._committer.commit()
         except Fenced as error:
             log.error("%s", error)
-            self.lost, self.phase = error, "lost"
+            self.phase = "lost"
 
     async def _finish_begun(self, deadline_s: float) -> None:
         self.phase = "draining"
@@ -322,8 +288,7 @@ class PartitionOwner(Generic[S]):
     async def _close(self) -> None:
         if self.phase != "lost":
             self.phase = "closed"
-        if self._timer is not None:
-            self._timer.cancel()
+        self._committer.cancel_timer()
         await end(set(self._tasks))
         self.log.abandon(Fenced(f"{self.tp} is closed"))
         was_open, self._dispatch = self._dispatch is not None, None
@@ -344,10 +309,9 @@ class PartitionOwner(Generic[S]):
     def _lose(self, error: Fenced) -> None:
         """Another owner: stop at once, say so once."""
         if self.phase != "lost":
-            self.lost = error
             self.phase = "lost"
             self.log.abandon(error)
-            self._around.lost(self)
+            self._around.lost(self, error)
 
     def _spawn(self, work: Any) -> None:
         task = self._loop.create_task(work)
@@ -357,6 +321,8 @@ class PartitionOwner(Generic[S]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
+            if self._shutting is None:  # only closing cancels our tasks; work that stops by itself would stop in silence
+                self._around.failed(RuntimeFailed(f"{self._settings.group}: work on {self.tp} was cancelled from elsewhere"))
             return
         error = task.exception()
         if isinstance(error, Fenced):

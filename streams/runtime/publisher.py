@@ -7,27 +7,22 @@ request to a broker is on its way, everything published meanwhile gathers in the
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from streams.runtime.closing import close
+from streams.runtime.lanes import Lane, Receipt, Rounds
 from streams.runtime.model import Outgoing, RuntimeFailed, TooLarge
 from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
 RECORD_OVERHEAD = 512
-
-
-class Receipt(Protocol):
-    """Told when its record is durable. Never told when the publisher fails: `Publisher.failed` says that."""
-
-    def delivered(self, partition: int, offset: int) -> None: ...
 
 
 class Publisher:
@@ -52,8 +47,8 @@ class Publisher:
         """Gets the exception that ended this publisher."""
         self._counts: dict[str, int] = {}
         self._unresolved: dict[str, list[tuple[Outgoing, Receipt | None]]] = {}
-        self._lanes: dict[str, dict[int, _Lane]] = defaultdict(dict)
-        self._rounds: dict[int, _Rounds] = {}
+        self._lanes: dict[str, dict[int, Lane]] = defaultdict(dict)
+        self._rounds: dict[int, Rounds] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keyless = 0
 
@@ -121,7 +116,7 @@ class Publisher:
             if partition >= count:
                 self._fail(RuntimeFailed(f"{out.topic} has {count} partitions: there is no partition {partition}"))
                 return
-            lane = self._lanes[out.topic][partition] = _Lane(self._producer, TopicPartition(out.topic, partition))
+            lane = self._lanes[out.topic][partition] = Lane(self._producer, TopicPartition(out.topic, partition))
         lane.append(out, receipt)
         if not lane.waiting:
             lane.waiting = True
@@ -179,10 +174,10 @@ class Publisher:
         for out, receipt in self._unresolved.pop(topic):
             self.publish(out, receipt)
 
-    def _rounds_of(self, leader: int) -> _Rounds:
+    def _rounds_of(self, leader: int) -> Rounds:
         rounds = self._rounds.get(leader)
         if rounds is None:
-            rounds = self._rounds[leader] = _Rounds(self._producer, self._patience_s)
+            rounds = self._rounds[leader] = Rounds(self._producer, self._patience_s)
             self._spawn(rounds.run())
         return rounds
 
@@ -206,86 +201,6 @@ class Publisher:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Lane:
-    """What waits for one partition, in order: full batches first, then the open one."""
-
-    __slots__ = ("_batches", "_producer", "target", "waiting")
-
-    def __init__(self, producer: Any, target: TopicPartition) -> None:
-        self._producer = producer
-        self.target = target
-        self.waiting = False
-        self._batches: deque[tuple[Any, list[Receipt | None]]] = deque()
-
-    def append(self, out: Outgoing, receipt: Receipt | None) -> None:
-        headers = list(out.headers)  # aiokafka takes no tuple
-        if self._batches:
-            builder, receipts = self._batches[-1]
-            if builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers) is not None:
-                receipts.append(receipt)
-                return
-        builder = self._producer.create_batch()
-        builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers)  # the first always fits
-        self._batches.append((builder, [receipt]))
-
-    def take(self) -> tuple[Any, list[Receipt | None]]:
-        """The oldest batch, closed: appending to one whose sequence number is given would corrupt it."""
-        builder, receipts = self._batches.popleft()
-        builder.close()
-        return builder, receipts
-
-    def __bool__(self) -> bool:
-        return bool(self._batches)
-
-
-class _Rounds:
-    """The requests to one broker, one after the other; each carries one batch of every partition that has something."""
-
-    def __init__(self, producer: Any, patience_s: float) -> None:
-        self._producer = producer
-        self._patience_s = patience_s
-        self._lanes: list[_Lane] = []
-        self._work = asyncio.Event()
-        self._sending = False
-
-    @property
-    def busy(self) -> bool:
-        return self._sending or bool(self._lanes)
-
-    def add(self, lane: _Lane) -> None:
-        self._lanes.append(lane)
-        self._work.set()
-
-    async def run(self) -> None:
-        while True:
-            if not self._lanes:
-                self._work.clear()
-                await self._work.wait()
-            lanes, self._lanes, self._sending = self._lanes, [], True
-            async with asyncio.timeout(self._patience_s):
-                await self._round(lanes)
-            self._sending = False
-
-    async def _round(self, lanes: list[_Lane]) -> None:
-        sent = []
-        for lane in lanes:
-            builder, receipts = lane.take()
-            if lane:
-                self._lanes.append(lane)
-            else:
-                lane.waiting = False
-            topic, partition = lane.target
-            future = await self._producer.send_batch(builder, topic, partition=partition)
-            future.add_done_callback(_retrieve)
-            sent.append((future, partition, receipts))
-        for future, partition, receipts in sent:
-            offset = (await future).offset
-            for receipt in receipts:
-                if receipt is not None:
-                    receipt.delivered(partition, offset)
-                offset += 1
-
-
 class _Awaited:
     """The receipt of `send`."""
 
@@ -297,12 +212,6 @@ class _Awaited:
     def delivered(self, partition: int, offset: int) -> None:
         if not self.at.done():
             self.at.set_result((partition, offset))
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """A failed round is reported once; the others of its futures are not to be reported again as never retrieved."""
-    if not future.cancelled():
-        future.exception()
 
 
 @lru_cache(maxsize=32_768)

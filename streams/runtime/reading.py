@@ -68,6 +68,11 @@ class Reader:
             partition: ends[partition] if found[partition] is None else found[partition].offset for partition in self.partitions
         }
 
+    async def oldest(self) -> dict[TopicPartition, int]:
+        """The timestamp in ms of the first record that is left in each partition; empty ones are not among them."""
+        found = await self._consumer.offsets_for_times(dict.fromkeys(self.partitions, 0))
+        return {partition: first.timestamp for partition, first in found.items() if first is not None}
+
     def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         for partition, offset in offsets.items():
             self._consumer.seek(partition, offset)

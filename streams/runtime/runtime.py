@@ -11,8 +11,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.runtime.closing import end
-from streams.runtime.kafka import Commits, GroupCommits, Member, TransactionalCommits, restore
-from streams.runtime.model import DeadLetter, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
+from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
+from streams.runtime.member import Member
+from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
 from streams.runtime.partition import PartitionOwner, PartitionStatus, Surroundings
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
@@ -70,6 +71,8 @@ class Runtime(Generic[S]):
             )
             await self._work(self._member, publisher)
             await self._drain_all()
+            if self._failure.done():
+                self._failure.result()
         finally:
             self._over = True
             await asyncio.gather(*(owner.abort() for owner in self._owners.values()))
@@ -175,14 +178,14 @@ class Runtime(Generic[S]):
         if all(owner.phase == "working" for owner in self._owners.values()):
             self._ready.set()
 
-    def _lost(self, owner: PartitionOwner[S]) -> None:
+    def _lost(self, owner: PartitionOwner[S], error: Fenced) -> None:
         """Fenced. The group will take the partition from us soon; if it does not, two groups share one name: stop."""
-        log.error("%s", owner.lost)
+        log.error("%s", error)
         self._spawn(owner.abort())
 
         def give_up() -> None:
-            if self._owners.get(owner.tp) is owner and owner.lost is not None:
-                self._fail(owner.lost)
+            if self._owners.get(owner.tp) is owner and not self._over:
+                self._fail(error)
 
         asyncio.get_running_loop().call_later(self.settings.session_timeout_ms / 1000, give_up)
 

@@ -15,11 +15,12 @@ class Owner(Protocol[S]):
 
     log: EffectsLog[S]
     publisher: Publisher
-    lost: Fenced | None
     stateful: bool
     topic: str
     partition: int
 
+    @property
+    def lost(self) -> Fenced | None: ...
     @property
     def is_open(self) -> bool: ...
     def settle(self, entry: Entry[S]) -> None: ...

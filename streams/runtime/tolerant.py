@@ -59,6 +59,10 @@ class TolerantBatch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fast, name)
 
+    def __next__(self) -> Any:
+        """For markers of transactions, of which aiokafka takes the one record without iterating."""
+        return next(self._fast)
+
     def __iter__(self) -> Iterator[Any]:
         read = 0
         try:

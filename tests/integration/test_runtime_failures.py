@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streams.runtime import Outgoing, Publisher, Record, RuntimeFailed, Step, TooLarge, Unavailable, Undecodable
-from streams.runtime.kafka import TransactionalCommits
+from streams.runtime.commits import TransactionalCommits
 from streams.runtime.reading import Reader
 from tests.integration.runtime_world import World, a_world, at_work, begin, crash, partition_of
 

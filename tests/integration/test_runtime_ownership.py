@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streams.runtime import Fenced, Outgoing, Record, Step
-from streams.runtime.kafka import TransactionalCommits
+from streams.runtime.commits import TransactionalCommits
 from tests.integration.runtime_world import World, a_world, at_work, begin, crash, partition_of, until
 
 pytestmark = pytest.mark.kafka

@@ -1,149 +1,21 @@
-"""The broker, as the runtime uses it: a member of a group, and the one place where an offset is committed.
-
-Two ways to commit, with one face (`Commits`): `TransactionalCommits` writes states and position of a partition in one
-transaction that only the newest owner can end; `GroupCommits` writes a position that only a current member may write.
-"""
+"""One membership of a consumer group: what is ours, what has arrived. Polling and heartbeats go on whatever handlers do."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from streams.runtime.closing import close
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
-from streams.runtime.reading import Reader
 from streams.runtime.tolerant import tolerate_header_names
 
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
-TRANSACTION_TIMEOUT_MS = 60_000
-RETRY_BACKOFF_MS = 20
-"""For transactions: the broker asks to come back while it still writes the markers of the one before."""
-
-_REFUSALS = (
-    kafka_errors.ProducerFenced,
-    kafka_errors.InvalidProducerEpoch,
-    kafka_errors.InvalidProducerIdMapping,
-    kafka_errors.InvalidTxnState,
-)
-
-
-class Commits(Protocol):
-    """How the progress of one partition becomes durable."""
-
-    async def open(self) -> None:
-        """Shut out whoever owned the partition before."""
-        ...
-
-    async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
-        """Both or neither. Returns the changelog offset after the last write. Raises Fenced; anything else is fatal as well."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-class TransactionalCommits:
-    """One transactional producer for one source partition, named for it, so that a new owner's producer fences the old one's."""
-
-    def __init__(self, settings: RuntimeSettings, source: TopicPartition) -> None:
-        self._source = source
-        self._changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
-        self._group = settings.group
-        self._patience_s = settings.broker_patience_s
-        self._name = f"{settings.group}-{source.topic}-{source.partition}"
-        self._producer: Any = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap,
-            client_id=settings.client_id,
-            transactional_id=self._name,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            linger_ms=0,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            max_batch_size=512 * 1024,
-            max_request_size=settings.max_message_bytes,
-        )
-
-    async def open(self) -> None:
-        """InitProducerId: ends the former owner's open transaction and refuses everything it sends from now on."""
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._producer.start()
-        except (kafka_errors.KafkaError, TimeoutError) as error:
-            raise RuntimeFailed(f"{self._name} cannot be taken over from its former owner: {error!r}") from error
-
-    async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
-        try:
-            async with asyncio.timeout(self._patience_s):
-                return await self._commit(position, writes)
-        except kafka_errors.KafkaError as error:
-            self._retrieve_refusal()
-            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
-                raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
-            raise RuntimeFailed(f"{self._name} cannot commit, its position stays where it is: {error!r}") from error
-        except TimeoutError as error:
-            raise RuntimeFailed(f"{self._name}: a commit was not answered within {self._patience_s:g} s") from error
-
-    def _retrieve_refusal(self) -> None:
-        """aiokafka leaves a refusal in futures of its own as well; unretrieved, they are logged as further errors later."""
-        left = [self._producer._txn_manager.wait_for_transaction_end()]
-        left += [batch._drain_waiter for lane in self._producer._message_accumulator._batches.values() for batch in lane]
-        for future in left:
-            if future is not None and future.done() and not future.cancelled():
-                future.exception()
-
-    async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
-        producer = self._producer
-        await producer.begin_transaction()
-        end = None
-        for batch, count in await self._send(writes):
-            # Not left to commit_transaction, which waits for batches but commits although one has failed. And not while the
-            # offsets are being added: the broker would refuse the batch for now, and the retry costs more than the wait.
-            end = (await batch).offset + count
-        if position is not None:
-            await producer.send_offsets_to_transaction({self._source: position}, self._group)
-        await producer.commit_transaction()
-        return end
-
-    async def _send(self, writes: Sequence[tuple[bytes, bytes | None]]) -> list[tuple[Any, int]]:
-        batches: list[tuple[Any, int]] = []
-        topic, partition = self._changelog
-        remaining = list(reversed(writes))
-        while remaining:
-            builder, count = self._producer.create_batch(), 0
-            while remaining and builder.append(key=remaining[-1][0], value=remaining[-1][1], timestamp=None) is not None:
-                remaining.pop()
-                count += 1
-            builder.close()
-            batch = await self._producer.send_batch(builder, topic, partition=partition)
-            batch.add_done_callback(lambda future: future.cancelled() or future.exception())
-            batches.append((batch, count))
-        return batches
-
-    async def close(self) -> None:
-        await close(self._producer.stop())
-
-
-class GroupCommits:
-    """A position without state, through the membership: a member of an older generation is refused."""
-
-    def __init__(self, member: Member, source: TopicPartition) -> None:
-        self._member = member
-        self._source = source
-
-    async def open(self) -> None:
-        """Nothing to shut out: the group's generation does it."""
-
-    async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
-        assert not writes, "a stateless processor has no state to write"
-        if position is not None:
-            await self._member.commit(self._source, position)
-        return None
-
-    async def close(self) -> None: ...
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -270,27 +142,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         # aiokafka never tells its assignor; without it a member that was away claims partitions others have had since
         self._assignor.on_generation_assignment(self._consumer._coordinator.generation)
         self._assigned(set(assigned))
-
-
-async def restore(
-    settings: RuntimeSettings, source: TopicPartition, start: int, load: Callable[[bytes | None, bytes | None], None]
-) -> int:
-    """Read the changelog of a partition from an offset to its end. Returns the end. The caller has fenced all other writers."""
-    changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
-    reader = Reader(settings.bootstrap, (changelog.topic,), client_id=settings.client_id)
-    await reader.start(only=(changelog,))
-    try:
-        end = (await reader.ends())[changelog]
-        start = max(start, (await reader.beginnings())[changelog])
-        if start >= end:
-            return end
-        reader.seek({changelog: start})
-        while not await reader.reached({changelog: end}):
-            for raw in await reader.read(timeout_ms=10):
-                load(raw.key, raw.value)
-        return end
-    finally:
-        await reader.stop()
 
 
 def _own_sticky_assignor() -> type[StickyPartitionAssignor]:

@@ -1,0 +1,72 @@
+"""When a partition commits, and that it never commits again once it was refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Generic
+
+from streams.runtime.commits import Commits
+from streams.runtime.effects import EffectsLog
+from streams.runtime.model import Fenced, RuntimeSettings, S
+
+
+class Committer(Generic[S]):
+    """Takes what the log has to commit: an interval after the first settled record, sooner after many or for a journal entry."""
+
+    def __init__(self, name: str, log: EffectsLog[S], commits: Commits, settings: RuntimeSettings) -> None:
+        self.lost: Fenced | None = None
+        """Why nothing can be committed any more. Once set, it stays."""
+        self._name = name
+        self._log = log
+        self._commits = commits
+        self._every = settings.commit_every
+        self._interval_s = settings.commit_interval_s
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._committing = asyncio.Lock()
+
+    def moved(self) -> None:
+        """The watermark has moved."""
+        if self._log.settled >= self._every:
+            self.soon()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self.soon)
+
+    def soon(self) -> None:
+        self.cancel_timer()
+        self._due.set()
+
+    def cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def run(self) -> None:
+        """Commit whenever it is due. Ends with the first commit that fails."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """The one place where a position moves: with the states of everything before it, or not at all."""
+        async with self._committing:
+            if self.lost is not None:  # after a failed commit there is no other: its states would be missing from it
+                raise Fenced(str(self.lost))
+            batch = self._log.take()
+            if batch is None:
+                return
+            store = self._log.store
+            try:
+                encoded = {key: None if put.state is None else store.encode(put.state) for key, put in batch.puts.items()}
+                end = await self._commits.commit(batch.position, [(key.encode(), data) for key, data in encoded.items()])
+            except BaseException as error:
+                self.lost = error if isinstance(error, Fenced) else Fenced(f"{self._name} was closed before this was durable")
+                for journal in batch.journals:  # told only now: what they do next must find the partition lost
+                    if not journal.durable.done():
+                        journal.durable.set_exception(Fenced(str(self.lost)))
+                raise
+            self._log.committed(batch, encoded)
+            if end is not None:
+                store.next_offset = end
+            store.known_at = asyncio.get_running_loop().time()

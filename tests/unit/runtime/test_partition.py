@@ -1,0 +1,227 @@
+"""One partition from opening to closing, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from streams.runtime import Fenced, Outgoing, Record, Step
+from streams.runtime.partition import PartitionOwner
+from tests.unit.runtime.fakes import FakeBroker, owner_of, raw
+
+
+class Appending:
+    """State: the values seen so far. Publishes each."""
+
+    def __init__(self, before: Callable[[Record, Step[str]], Any] | None = None) -> None:
+        self.handled: list[int] = []
+        self._before = before
+
+    async def handle(self, record: Record, step: Step[str]) -> None:
+        if self._before is not None:
+            await self._before(record, step)
+        assert record.value is not None
+        assert record.key is not None
+        step.put(record.key.decode(), (step.get(record.key.decode()) or "") + record.value.decode())
+        step.publish(Outgoing("out", record.key, record.value))
+        self.handled.append(record.offset)
+
+
+@asynccontextmanager
+async def opened(broker: FakeBroker, processor: Any, **settings: Any) -> AsyncIterator[PartitionOwner[str]]:
+    owner = owner_of(broker, processor, **settings)
+    owner.start()
+    await until(lambda: owner.phase == "working" and not broker.paused)
+    try:
+        yield owner
+    finally:
+        await owner.abort()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def turns(count: int = 20) -> None:
+    """Let everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_partition_is_fenced_then_positioned_then_restored_and_only_then_at_work():
+    """A position read before the fence could be overtaken by the former owner's last commit."""
+    broker = FakeBroker(committed_position=7, changelog={b"k": b"known"})
+    seen: dict[str, str] = {}
+
+    class Opened(Appending):
+        def opened(self, view: Any) -> None:
+            broker.happened.append("opened")
+            seen.update(view.items())
+
+    async with opened(broker, Opened()):
+        assert broker.happened == ["fence", "read committed position", "seek 7", "restore", "opened", "resume", "open"]
+        assert seen == {"k": "known"}
+
+
+async def test_records_that_arrive_before_the_partition_is_open_are_dropped():
+    """They may lie before or after the committed position; the seek brings back those that count."""
+    broker, processor = FakeBroker(), Appending()
+    owner = owner_of(broker, processor)
+    owner.feed([raw(3)])
+    owner.start()
+    await until(lambda: not broker.paused)
+    owner.feed([raw(0)])
+    await until(lambda: len(processor.handled) == 1)
+    assert processor.handled == [0]
+    await owner.abort()
+
+
+async def test_nothing_is_committed_before_the_outputs_are_durable():
+    broker = FakeBroker()
+    async with opened(broker, Appending(), commit_interval_s=0) as owner:
+        owner.feed([raw(0, "a"), raw(1, "b")])
+        await until(lambda: len(broker.sent) == 2)
+        await turns()
+        assert broker.commits == []
+        broker.deliver()
+        await until(lambda: bool(broker.commits))
+        assert broker.commits == [(2, {b"k": b"ab"})]
+
+
+async def test_the_next_record_is_handled_while_the_outputs_of_the_last_are_on_their_way():
+    broker, processor = FakeBroker(), Appending()
+    async with opened(broker, processor) as owner:
+        owner.feed([raw(offset) for offset in range(5)])
+        await until(lambda: processor.handled == [0, 1, 2, 3, 4])
+        assert broker.commits == []
+
+
+async def test_the_bound_holds_also_when_handlers_are_quick_and_delivery_is_slow():
+    broker, processor = FakeBroker(), Appending()
+    async with opened(broker, processor, max_in_flight=3) as owner:
+        owner.feed([raw(offset) for offset in range(10)])
+        await until(lambda: len(processor.handled) == 3)
+        await turns()
+        assert processor.handled == [0, 1, 2]
+        assert broker.paused
+        while len(processor.handled) < 10:
+            broker.deliver()
+            await turns()
+        broker.deliver()
+        await turns()
+        assert not broker.paused
+
+
+async def test_a_full_batch_does_not_wait_for_its_interval():
+    broker = FakeBroker()
+    async with opened(broker, Appending(), commit_interval_s=3600, commit_every=2) as owner:
+        owner.feed([raw(0), raw(1)])
+        await until(lambda: len(broker.sent) == 2)
+        broker.deliver()
+        await until(lambda: bool(broker.commits))
+        assert broker.commits[0][0] == 2
+
+
+async def test_draining_ends_what_is_begun_begins_nothing_more_and_commits():
+    broker, release = FakeBroker(), asyncio.Event()
+
+    async def wait(record: Record, step: Step[str]) -> None:
+        await release.wait()
+
+    processor = Appending(wait)
+    async with opened(broker, processor, commit_interval_s=3600) as owner:
+        owner.feed([raw(0, "a"), raw(1, "b")])
+        await turns()
+        draining = asyncio.create_task(owner.drain(60))
+        await turns()
+        release.set()
+        await until(lambda: bool(broker.sent))
+        assert not draining.done()
+        broker.deliver()
+        await draining
+    assert processor.handled == [0]
+    assert broker.commits == [(1, {b"k": b"a"})]
+
+
+async def test_after_a_refused_commit_no_other_one_is_tried_and_waiting_journals_are_refused():
+    broker, refusals = FakeBroker(), []
+
+    async def intend(record: Record, step: Step[str]) -> None:
+        try:
+            await step.journal("k", "intent")
+        except Fenced as error:
+            refusals.append(error)
+
+    async with opened(broker, Appending(intend)) as owner:
+        broker.refuse = Fenced("somebody else has it")
+        owner.feed([raw(0)])
+        await until(lambda: "lost" in broker.happened)
+        broker.refuse = None
+        await turns()
+        assert len(refusals) == 1
+        assert broker.sent == []
+        await owner.drain(1)
+    assert broker.commits == []
+
+
+async def test_a_commit_that_fails_for_another_reason_is_a_failure_of_the_process():
+    broker = FakeBroker()
+    async with opened(broker, Appending(), commit_interval_s=0) as owner:
+        broker.refuse = OSError("the network is gone")
+        owner.feed([raw(0)])
+        await until(lambda: bool(broker.sent))
+        broker.deliver()
+        await until(lambda: bool(broker.failures))
+    assert "cannot go on" in str(broker.failures[0])
+    assert "the network is gone" in str(broker.failures[0])
+
+
+async def test_a_failed_commit_is_followed_by_no_other_which_would_lack_its_states():
+    """Two records are through; the commit of the first fails; draining must not move the position past both."""
+    broker = FakeBroker()
+    async with opened(broker, Appending(), commit_interval_s=0) as owner:
+        owner.feed([raw(0, "a", key="x"), raw(1, "b", key="y")])
+        await until(lambda: len(broker.sent) == 2)
+        broker.refuse = OSError("the network is gone")
+        first, second = broker.sent
+        first[1].delivered(0, 0)
+        await until(lambda: bool(broker.failures))
+        broker.refuse = None
+        second[1].delivered(0, 1)
+        await owner.drain(1)
+    assert broker.commits == []
+
+
+async def test_handlers_that_never_wait_leave_the_loop_to_others():
+    """A thousand records are at hand; something else still gets its turn before they are through."""
+    broker, handled_at_tick = FakeBroker(), []
+
+    async def busy(record: Record, step: Step[str]) -> None:
+        end = asyncio.get_running_loop().time() + 0.0002
+        while asyncio.get_running_loop().time() < end:
+            pass
+
+    processor = Appending(busy)
+    async with opened(broker, processor) as owner:
+        owner.feed([raw(offset) for offset in range(200)])
+        while len(processor.handled) < 200:
+            handled_at_tick.append(len(processor.handled))
+            await asyncio.sleep(0)
+    assert len(handled_at_tick) > 10
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_stateless_processor_that_puts_state_is_told_to_get_a_changelog(concurrency: int):
+    broker = FakeBroker()
+    async with opened(broker, Appending(), stateful=False, concurrency=concurrency, max_attempts=1) as owner:
+        owner.feed([raw(0)])
+        await until(lambda: bool(broker.sent))
+    [(dead, _)] = broker.sent
+    assert dead.topic == "dead"
+    assert b"has no changelog" in (dead.value or b"")
