@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import openai
 
 if TYPE_CHECKING:
     import numpy as np
+    import openai
     from numpy.typing import NDArray
 
 WORDLLAMA_DIMENSIONS = 256
@@ -135,6 +135,8 @@ class EndpointEmbedder:
         self.name = f"{client.base_url.host}/{model}" + (f"/{dimensions}" if dimensions else "")
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        import openai  # half a second, and only an endpoint needs it
+
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _BATCH):
             # Endpoints refuse an empty text; a space has a vector, and callers with nothing to say get one too.
@@ -175,6 +177,8 @@ def configured_embedder(environment: Mapping[str, str] = os.environ) -> WordLlam
             f"HIL_EMBEDDINGS_MODEL is {model!r} but there is no key: "
             "set HIL_EMBEDDINGS_API_KEY, or HIL_EMBEDDINGS_BASE_URL for a local endpoint"
         )
+    import openai  # half a second, and only an endpoint needs it
+
     client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=2, timeout=30.0)
     return EndpointEmbedder(client, model, dimensions=int(dimensions) if dimensions else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.events import MessageReceived, NodeCompleted, RerunRequested, TimerFired
+from schemas.events import CancelRequested, MessageReceived, NodeCompleted, RerunRequested, TimerFired
 from schemas.ids import derive
 from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer
@@ -21,7 +21,7 @@ class Conversations:
         self._timers: dict[int, DueTimers[tuple[str, Timer]]] = {}
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
-        event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested)
+        event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
         if isinstance(event, (MessageReceived, RerunRequested)):
             await self._definitions.arrival(event.digest)
         before = step.get(event.conversation_id)
@@ -37,6 +37,9 @@ class Conversations:
 
         def fire(due: tuple[str, Timer]) -> None:
             conversation_id, timer = due
+            conversation = partition.get(conversation_id)
+            if conversation is None or timer not in conversation.timers:
+                return  # what it was to remind of has happened
             fired = TimerFired(
                 id=derive(timer.timer_id, "fired"),
                 time_ms=max(self._clock_ms(), timer.due_ms),

@@ -1,6 +1,14 @@
 """Every event, and the topic it travels on."""
 
-from schemas.events.conversation import MessageReceived, NodeCompleted, Outcome, RerunRequested, ReusedNode, TimerFired
+from schemas.events.conversation import (
+    CancelRequested,
+    MessageReceived,
+    NodeCompleted,
+    Outcome,
+    RerunRequested,
+    ReusedNode,
+    TimerFired,
+)
 from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
 from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
@@ -9,6 +17,7 @@ from schemas.events.workflow import MessageSetAside, NodeFinished, NodeRequested
 
 __all__ = [
     "ActionUsed",
+    "CancelRequested",
     "CustomerResponse",
     "DeadLetter",
     "DeadLetterSettled",

@@ -77,6 +77,16 @@ class TimerFired(Event):
     due_ms: Millis
 
 
+class CancelRequested(Event):
+    """Someone asked to end a run before it is done. Work in hand is let go; the customer is told."""
+
+    TYPE: ClassVar[str] = "hil.run.cancel.requested"
+
+    run_id: str
+    reason: str = ""
+    requested_by: str = ""
+
+
 class ReusedNode(BaseModel):
     """How a node ended in the run that is run again, as `hil.node.finished` has it."""
 

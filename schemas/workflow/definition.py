@@ -214,6 +214,8 @@ class WorkflowDefinition(Part):
     cost_controls: CostControls = CostControls()
     monitoring: Monitoring = Monitoring()
     failure_response: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Of a whole run, from its start to its answer."""
     entities: dict[str, Any] = Field(default_factory=dict)
     """Defaults for the fields that `entity_id_source` names."""
     trigger: dict[str, Any] = Field(default_factory=dict)

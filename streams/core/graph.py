@@ -32,6 +32,8 @@ class Node:
     join_all: bool
     condition: CompiledCondition | None
     retry: Retry
+    timeout_ms: int | None
+    """How long one attempt may take, from its request to its completion; None: as long as its worker lets it."""
     on_error: str | SubstituteOutput
     into: tuple[Edge, ...]
     out: tuple[Edge, ...]
@@ -48,6 +50,8 @@ class Graph:
     """In the definition's order."""
     starts: tuple[str, ...]
     failure_response: str
+    timeout_ms: int | None = None
+    """How long a run may take."""
 
     @property
     def label(self) -> str:
@@ -74,6 +78,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
             join_all=node.join == "all",
             condition=compile_condition(node.condition) if node.condition is not None else None,
             retry=node.retry,
+            timeout_ms=_milliseconds(node.timeout_seconds),
             on_error=node.on_error,
             into=tuple(into.get(node.id, ())),
             out=tuple(out.get(node.id, ())),
@@ -88,7 +93,12 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         nodes=nodes,
         starts=tuple(node.id for node in nodes.values() if not node.into),
         failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
+        timeout_ms=_milliseconds(definition.timeout_seconds),
     )
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(1, round(seconds * 1000))
 
 
 def _view(node: NodeDefinition, ids: frozenset[str], predecessors: frozenset[str]) -> frozenset[str]:

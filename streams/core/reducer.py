@@ -16,15 +16,27 @@ from msgspec.structs import replace
 
 from schemas import events
 from schemas.base import Event
-from schemas.events import MessageReceived, NodeCompleted, NodeStatus, Outcome, RerunRequested, TimerFired
+from schemas.events import CancelRequested, MessageReceived, NodeCompleted, NodeStatus, Outcome, RerunRequested, TimerFired
 from schemas.ids import derive
-from schemas.workflow.definition import END, SubstituteOutput
+from schemas.workflow.definition import END, Retry, SubstituteOutput
 from schemas.workflow.scope import condition_scope
 from streams.core import rerun, response
 from streams.core.conditions import ConditionFailed
 from streams.core.digest import state_digest
 from streams.core.graph import Graph, Node
-from streams.core.state import OPEN, SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, NodeState, Phase, Run, Timer, Token
+from streams.core.state import (
+    OPEN,
+    SEEN_BYTES,
+    SEEN_MESSAGES,
+    Conversation,
+    Message,
+    NodeState,
+    Phase,
+    Run,
+    Timer,
+    TimerKind,
+    Token,
+)
 
 QUEUE_BOUND = 100
 """Messages of one conversation that may wait for their turn. One more is refused with a response that says so."""
@@ -50,6 +62,8 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
             _complete(turn, event)
         case TimerFired():
             _fire(turn, event)
+        case CancelRequested():
+            _cancel(turn, event)
         case _:
             raise TypeError(f"{event.TYPE} is not an event of a conversation")
     return Decision(turn.conversation, turn.outputs)
@@ -87,6 +101,7 @@ def _complete(turn: _Turn, event: NodeCompleted) -> None:
         turn.set_aside("stale", node_id=event.node_id)
         return
     turn.resume()
+    turn.forget_timers(event.node_id)
     spent = replace(
         before,
         cost_micro_usd=before.cost_micro_usd + event.cost_micro_usd,
@@ -115,12 +130,38 @@ def _fire(turn: _Turn, event: TimerFired) -> None:
         return
     turn.update(timers=tuple(other for other in turn.conversation.timers if other is not timer))
     turn.resume()
-    before = turn.nodes[timer.node_id]
-    if turn.graph is None:
-        turn.fail(timer.node_id, before, turn.definition_is_gone)
+    if timer.kind is TimerKind.RUN:
+        turn.give_up(f"the run took longer than {timer.due_ms - turn.run.started_ms} ms")
+    elif timer.kind is TimerKind.ATTEMPT:
+        _time_out(turn, timer.node_id)
+    elif turn.graph is None:
+        turn.fail(timer.node_id, turn.nodes[timer.node_id], turn.definition_is_gone)
     else:
+        before = turn.nodes[timer.node_id]
         turn.request(turn.graph.nodes[timer.node_id], replace(before, phase=Phase.RUNNING, attempt=before.attempt + 1))
     turn.settle()
+
+
+def _time_out(turn: _Turn, node_id: str) -> None:
+    """An attempt was not heard of in time. Its worker may still finish: that completion is then stale."""
+    before = turn.nodes[node_id]
+    node = turn.graph.nodes[node_id] if turn.graph is not None else None
+    reason = f"attempt {before.attempt} was not done within {node.timeout_ms if node else 0} ms"
+    if node is None or before.attempt >= node.retry.max_attempts:
+        turn.fail(node_id, before, reason)
+    else:
+        turn.request(node, replace(before, attempt=before.attempt + 1, error=reason))
+
+
+def _cancel(turn: _Turn, event: CancelRequested) -> None:
+    if turn.conversation.run is None or turn.conversation.run.run_id != event.run_id:
+        turn.set_aside("stale")
+        return
+    turn.resume()
+    by = f" by {event.requested_by}" if event.requested_by else ""
+    reason = f"cancelled{by}{f': {event.reason}' if event.reason else ''}"
+    turn.give_up(reason)
+    turn.finish(cancelled=reason)
 
 
 def _union(before: tuple[str, ...], more: list[str]) -> tuple[str, ...]:
@@ -212,6 +253,8 @@ class _Turn:
         if self.graph is not None:
             rerun.take_over(self, message)
             self.touched.extend(self.graph.starts)
+            if self.graph.timeout_ms is not None:
+                self.remind(TimerKind.RUN, "", self.event.time_ms + self.graph.timeout_ms, run.run_id)
         self.settle()
 
     def settle(self) -> None:
@@ -225,9 +268,12 @@ class _Turn:
         else:
             self.finish()
 
-    def finish(self) -> None:
+    def finish(self, cancelled: str | None = None) -> None:
         run = replace(self.run, nodes=self.nodes, tokens=self.tokens, order=tuple(self.order))
-        end = response.assemble(run, self.graph, None if self.graph else self.definition_is_gone)
+        if cancelled is not None:
+            end = response.cancelled(run, self.graph, cancelled)
+        else:
+            end = response.assemble(run, self.graph, None if self.graph else self.definition_is_gone)
         ordinal = self.conversation.ordinal + 1
         self.audit(
             events.RunFinished,
@@ -252,6 +298,26 @@ class _Turn:
             message, *rest = self.conversation.queue
             self.update(queue=tuple(rest))
             self.start(message)
+
+    def give_up(self, reason: str) -> None:
+        """Let go of every node that is being worked on; nothing follows from their ends."""
+        for node_id, state in list(self.nodes.items()):
+            if state.phase in OPEN:
+                self.nodes[node_id] = replace(state, phase=Phase.FAILED, error=reason)
+                if self.graph is not None:
+                    self.finished_event(self.graph.nodes[node_id], NodeStatus.FAILED, reason)
+        self.touched.clear()
+
+    # -- timers
+
+    def remind(self, kind: TimerKind, node_id: str, due_ms: int, *cause: str | int) -> None:
+        timer = Timer(derive(*cause, kind), due_ms, node_id, kind)
+        self.update(timers=(*self.conversation.timers, timer))
+
+    def forget_timers(self, node_id: str) -> None:
+        timers = self.conversation.timers
+        if any(timer.node_id == node_id for timer in timers):
+            self.update(timers=tuple(timer for timer in timers if timer.node_id != node_id))
 
     # -- a node begins
 
@@ -291,6 +357,9 @@ class _Turn:
     def request(self, node: Node, state: NodeState) -> None:
         self.nodes[node.id] = state
         message, execution_id = self.run.message, derive(self.run.run_id, node.id)
+        deadline_ms = None if node.timeout_ms is None else self.event.time_ms + node.timeout_ms
+        if deadline_ms is not None:
+            self.remind(TimerKind.ATTEMPT, node.id, deadline_ms, execution_id, state.attempt)
         self.audit(
             events.NodeRequested,
             node.id,
@@ -319,6 +388,7 @@ class _Turn:
                 context=message.context,
                 outputs={name: self.nodes[name].output for name in self.order if name in node.sees},
                 finished=list(self.order),
+                deadline_ms=deadline_ms,
             )
         )
 
@@ -387,14 +457,12 @@ class _Turn:
         self.fail(event.node_id, replace(state, parked=True), reason)
 
     def wait(self, event: NodeCompleted, state: NodeState) -> None:
-        """Attempt it again later: back-off doubles up to the node's bound; a provider's own wish is honoured when longer."""
+        """Attempt it again later; a provider's own wish is honoured when it is longer than our back-off."""
         assert self.graph is not None
-        retry = self.graph.nodes[event.node_id].retry
-        delay = min(retry.initial_delay_seconds * retry.backoff ** (event.attempt - 1), retry.max_delay_seconds)
-        due = event.time_ms + max(int(delay * 1000), event.retry_after_ms or 0)
+        delay_ms = back_off_ms(self.graph.nodes[event.node_id].retry, event.execution_id, event.attempt)
         self.nodes[event.node_id] = replace(state, phase=Phase.WAITING)
-        timer = Timer(derive(event.execution_id, event.attempt, "retry"), due, event.node_id)
-        self.update(timers=(*self.conversation.timers, timer))
+        due_ms = event.time_ms + max(delay_ms, event.retry_after_ms or 0)
+        self.remind(TimerKind.RETRY, event.node_id, due_ms, event.execution_id, event.attempt)
 
     # -- what follows from an end
 
@@ -441,6 +509,13 @@ def ready(node: Node, tokens: Mapping[int, Token]) -> Token | None:
     if Token.TAKEN not in decided:
         return Token.SKIPPED
     return Token.FAILED if node.join_all else Token.TAKEN
+
+
+def back_off_ms(retry: Retry, execution_id: str, attempt: int) -> int:
+    """Exponential, with jitter: between half of the full delay and all of it. The jitter is the cause's own, so it repeats."""
+    full = min(retry.initial_delay_seconds * retry.backoff ** (attempt - 1), retry.max_delay_seconds) * 1000
+    share = int(derive(execution_id, attempt, "jitter")[:8], 16) / 0xFFFFFFFF
+    return int(full * (1 + share) / 2)
 
 
 def _input(conversation_id: str, message: Message) -> dict[str, Any]:

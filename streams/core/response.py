@@ -15,6 +15,7 @@ from streams.core.state import Message, NodeState, Phase, Run, Token
 
 TEXT_KEYS = ("response", "text", "answer", "message", "summary")
 """Where a node's output keeps its words, first that is there."""
+CANCELLED = "This request was cancelled before it was answered. Please write again if you still need us."
 PREVIEW_CHARACTERS = 160
 STATUS = {Phase.EXECUTED: NodeStatus.EXECUTED, Phase.SKIPPED: NodeStatus.SKIPPED, Phase.FAILED: NodeStatus.FAILED}
 
@@ -22,7 +23,7 @@ STATUS = {Phase.EXECUTED: NodeStatus.EXECUTED, Phase.SKIPPED: NodeStatus.SKIPPED
 @dataclass(frozen=True, slots=True)
 class RunEnd:
     status: str
-    """completed | failed | handed_over"""
+    """completed | failed | handed_over | cancelled"""
     text: str
     error: str | None
     cost_micro_usd: int
@@ -38,6 +39,12 @@ def text_of(output: Any) -> str:
             if isinstance(output.get(key), str):
                 return str(output[key])
     return "" if output is None else json.dumps(output, ensure_ascii=False, separators=(",", ":"))
+
+
+def cancelled(run: Run, graph: Graph | None, reason: str) -> RunEnd:
+    """The end of a run that somebody stopped."""
+    trace = [_entry(name, node, graph) for name, node in run.nodes.items()] if graph is not None else []
+    return RunEnd("cancelled", CANCELLED, reason, _cost(run), trace)
 
 
 def assemble(run: Run, graph: Graph | None, gone: str | None) -> RunEnd:

@@ -130,12 +130,25 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     """Executed nodes in the order they ended."""
 
 
+class TimerKind(StrEnum):
+    """What a timer reminds of."""
+
+    RETRY = "retry"
+    """The back-off of a node is over."""
+    ATTEMPT = "attempt"
+    """An attempt of a node has taken too long."""
+    RUN = "run"
+    """The run has taken too long."""
+
+
 class Timer(msgspec.Struct, frozen=True, array_like=True):
     """Something to be reminded of. The owner of the partition fires it as an event when it is due."""
 
     timer_id: str
     due_ms: int
     node_id: str
+    """Empty for a timer of the run."""
+    kind: TimerKind = TimerKind.RETRY
 
 
 class Conversation(msgspec.Struct, frozen=True, array_like=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.events import HumanTask, MessageSetAside, NodeFinished, NodeStatus, Outcome, RunStarted
+from schemas.events import CancelRequested, HumanTask, MessageSetAside, NodeFinished, NodeStatus, Outcome, RunStarted
 from streams.core.reducer import QUEUE_BOUND, decide
 from streams.core.state import SEEN_MESSAGES, ConversationCodec
 from tests.support.play import Play, graph, requested
@@ -201,12 +201,13 @@ def test_a_retryable_failure_is_attempted_again_after_a_back_off_that_doubles():
     play = Play(graph([{"id": "a", "retry": {"max_attempts": 3, "initial_delay_seconds": 2}}], [("a", "END")]))
     play.message()
     waits = []
-    for _ in range(2):
+    for full in (2_000, 4_000):
         assert requested(play.complete("a", outcome=Outcome.RETRYABLE, error="busy")) == []
         failed_at = play.now_ms
         assert requested(play.fire()) == ["a"]
-        waits.append(play.now_ms - failed_at)
-    assert waits == [2_000, 4_000]
+        waits.append((play.now_ms - failed_at) / full)
+    assert all(0.5 <= wait <= 1 for wait in waits)
+    assert waits[0] != waits[1], "jitter differs from attempt to attempt"
     assert [play.task("a").attempt, play.task("a").id == play.task("a").execution_id] == [3, False]
     play.complete("a", outcome=Outcome.RETRYABLE, error="busy")
     assert [response.status for response in play.responses()] == ["failed"]
@@ -315,3 +316,63 @@ def test_an_idle_conversation_is_small(messages: int):
         play.complete("a", "x" * 1000)
     assert play.conversation is not None
     assert len(ConversationCodec().encode(play.conversation)) <= 400
+
+
+def test_an_attempt_that_is_not_heard_of_in_time_is_asked_for_again_and_then_fails():
+    play = Play(graph([{"id": "a", "timeout_seconds": 5, "retry": {"max_attempts": 2}}], [("a", "END")]))
+    play.message()
+    late = play.completion("a", "too late")
+    assert play.task("a").deadline_ms == play.now_ms + 5_000
+    assert requested(play.fire()) == ["a"]
+    assert [type(output) for output in play.feed(late)] == [MessageSetAside]
+    play.fire()
+    [response] = play.responses()
+    assert (response.status, "not done within 5000 ms" in (response.error or "")) == ("failed", True)
+
+
+def test_a_completion_in_time_takes_its_timer_away():
+    play = Play(graph([{"id": "a", "timeout_seconds": 5}, "b"], [("a", "b"), ("b", "END")]))
+    play.message()
+    play.complete("a", "x")
+    assert play.conversation is not None
+    assert play.conversation.timers == ()
+
+
+def test_a_timed_out_attempt_may_be_taken_up_by_an_on_failure_edge():
+    play = Play(
+        graph(
+            [{"id": "a", "timeout_seconds": 5, "retry": {"max_attempts": 1}}, "rescue"],
+            [{"from": "a", "to": "rescue", "on": "failure"}, ("rescue", "END")],
+        )
+    )
+    play.message()
+    assert requested(play.fire()) == ["rescue"]
+
+
+def test_a_run_that_takes_too_long_ends_with_the_failure_response():
+    play = Play(graph(["a", "b"], [("a", "b"), ("b", "END")], timeout_seconds=60))
+    play.message()
+    play.complete("a", "x")
+    assert requested(play.fire()) == []
+    [response] = play.responses()
+    assert (response.status, "longer than 60000 ms" in (response.error or "")) == ("failed", True)
+    assert play.conversation is not None
+    assert play.conversation.timers == ()
+
+
+def test_a_cancelled_run_answers_so_and_lets_the_next_message_begin():
+    play = Play(graph(["a"], [("a", "END")]))
+    play.message(message_id="m1")
+    play.message(message_id="m2")
+    task = play.task("a")
+    late = play.completion("a", "too late")
+    cancel = CancelRequested(
+        id="c", time_ms=play.now_ms, conversation_id="c1", run_id=task.run_id, reason="wrong customer", requested_by="ann"
+    )
+    assert requested(play.feed(cancel)) == ["a"]
+    [response] = play.responses()
+    assert (response.status, response.error) == ("cancelled", "cancelled by ann: wrong customer")
+    assert [type(output) for output in play.feed(late)] == [MessageSetAside]
+    assert [type(output) for output in play.feed(cancel)] == [MessageSetAside]
+    play.complete("a", "x")
+    assert [response.message_id for response in play.responses()] == ["m1", "m2"]

@@ -56,6 +56,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         steps=[{"thought": "…"}],
     ),
     events.TimerFired(**COMMON, timer_id="retry-1", due_ms=1_795_449_601_000),
+    events.CancelRequested(**COMMON, run_id=RUN["run_id"], reason="asked for twice", requested_by="ann"),
     events.RerunRequested(
         **COMMON,
         **PINNED,
