@@ -33,9 +33,14 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True) if linux else None
     if libc is not None:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
+    try:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except OSError as error:
+        raise SystemExit(
+            f"cannot act as user {uid} here ({error.strerror}): start as an ordinary user, or set HIL_DATABASE_URL"
+        ) from error
     closed = [path for path in reach if not os.access(path, os.X_OK)]
     if not closed:
         return  # the next exec drops what KEEPCAPS kept

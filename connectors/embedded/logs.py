@@ -39,6 +39,8 @@ def describe_end(what: str, code: int, home: Path, data: Path, *logs: Path) -> E
             f"{what} ended: something in {home} belongs to another user ({_telling(logs)}). Give yourself access to it, or set "
             f"HIL_DATA to a folder of your own."
         )
+    if mentions(["cannot act as user"], *logs):
+        return EmbeddedError(f"{what}: {_telling(logs)}")
     if mentions(["Address already in use", "BindException"], *logs):
         return EmbeddedError(f"{what} ended: another program took its port meanwhile. Start again.")
     if code in (-9, 137):

