@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.intake import Intake
-from streams.nodes import ExecutionCodec, Nodes
+from streams.nodes import ExecutionCodec, Nodes, Workshop
 from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
@@ -29,6 +29,9 @@ from streams.wire import incoming
 ALL = ("intake", "conversations", "nodes", "projector")
 NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 32, topics.NODE_TASKS_CODE: 8}
 """Tasks of one partition that a worker has in hand at once. They wait for models most of the time."""
+
+WorkshopOf = Callable[[Settings], AbstractAsyncContextManager[Workshop]]
+"""Opens what node workers work with."""
 
 
 def clock_ms() -> int:
@@ -75,13 +78,18 @@ async def follow_definitions(bootstrap: str, report: Report) -> AsyncIterator[tu
 
 
 @asynccontextmanager
-async def running(settings: Settings, names: Sequence[str], report: Report) -> AsyncIterator[Running]:
-    """Start processors, yield once each has its partitions restored, drain them at the end."""
+async def running(
+    settings: Settings, names: Sequence[str], report: Report, *, workshop: WorkshopOf | None = None
+) -> AsyncIterator[Running]:
+    """Start processors, yield once each has its partitions restored, drain them at the end.
+
+    `workshop`: another one than that of real models and tools, for measuring the engine alone.
+    """
     bootstrap = kafka_of(settings)
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
         publisher = await stack.enter_async_context(Publisher(bootstrap))
-        builder = _Builder(settings, bootstrap, definitions, publisher, stack)
+        builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_callback(_stop, runtimes, tasks)
@@ -117,6 +125,7 @@ class _Builder:
     bootstrap: str
     definitions: Definitions
     publisher: Publisher
+    workshop: WorkshopOf
     stack: AsyncExitStack
 
     async def build(self, name: str) -> list[tuple[str, Any]]:
@@ -130,9 +139,7 @@ class _Builder:
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
-                from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
-
-                workshop = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
+                workshop = await self.stack.enter_async_context(self.workshop(self.settings))
                 nodes = {topic: Nodes(self.definitions, workshop, clock_ms=clock_ms) for topic in NODE_CONCURRENCY}
                 return [
                     (
@@ -157,6 +164,12 @@ class _Builder:
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **more)
         return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
+
+
+def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:
+    from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
+
+    return open_workshop(settings, database_of(settings))
 
 
 def kafka_of(settings: Settings) -> str:
