@@ -108,7 +108,7 @@ class Postgres:
             except OSError as error:
                 raise EmbeddedError(
                     f"Postgres refuses to run as root, and root may not act as another user here ({error.strerror}; a container "
-                    "without CAP_CHOWN and CAP_SETUID, or a disk without owners): start as an ordinary user, or set HIL_DATABASE_URL."
+                    "without CAP_CHOWN and CAP_SETUID, or a disk without owners): start as another user, or set HIL_DATABASE_URL."
                 ) from error
         arguments = ["-D", str(building / "data"), "-U", ROLE, "--pwfile", str(building / "password"), "--auth", "scram-sha-256"]
         locale = ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
