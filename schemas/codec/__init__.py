@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "decode_inbound",
     "encode",
+    "written_fields",
 ]
 
 MAX_INBOUND_BYTES = 1_000_000
@@ -63,6 +64,13 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
             "unknown_event_type", f"{model.TYPE} is no event of ours but what a customer sends. Send it to customer.messages."
         )
     return validated(model, record, what=model.TYPE, remedy="Its writer must follow `hil schemas export`.")
+
+
+def written_fields(value: bytes) -> frozenset[str]:
+    """The fields its writer knew of, of a value that `decode` accepts; what is not among them has our default."""
+    if value.startswith(single_object.MARKER):
+        return single_object.written_fields(value)
+    return frozenset(single_object.from_json(_utf8(value)))
 
 
 def decode_inbound(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> InboundMessage:

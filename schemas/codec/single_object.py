@@ -69,6 +69,12 @@ def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[st
     return version.model, record
 
 
+def written_fields(value: bytes) -> frozenset[str]:
+    """The fields that the schema a single object was written with has; none for a schema nobody knows."""
+    version = by_fingerprint(value[len(MARKER) : HEAD])
+    return frozenset() if version is None else frozenset(field["name"] for field in version.parsed["fields"])
+
+
 def from_json(text: str) -> Any:
     """JSON of our own writing, a whole value or a field. Not for strangers: of a key that comes twice the last one wins."""
     try:
