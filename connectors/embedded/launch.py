@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 28, 47, 2
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETPCAP = 1, 2, 8
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -51,11 +52,19 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
 def _keep(libc: ctypes.CDLL, capability: int) -> bool:
     """Hold `capability`, and no other, across the next exec. False if this process does not have it."""
     only = 1 << capability
-    header, sets = _Header(CAPABILITY_VERSION_3, 0), (_Sets * 2)()
-    sets[0] = _Sets(only, only, only)
-    if libc.capset(ctypes.byref(header), sets) != 0:
+    # Without this bit access(2), by which initdb looks for its server, ignores capabilities of a user that is not root.
+    if _set(libc, only | 1 << CAP_SETPCAP):
+        libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    if not _set(libc, only):
         return False
     return bool(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) == 0)
+
+
+def _set(libc: ctypes.CDLL, capabilities: int) -> bool:
+    """Have these capabilities and no others. False if one of them is not there to have."""
+    header, sets = _Header(CAPABILITY_VERSION_3, 0), (_Sets * 2)()
+    sets[0] = _Sets(capabilities, capabilities, capabilities)
+    return bool(libc.capset(ctypes.byref(header), sets) == 0)
 
 
 def end_with_parent(sent: int, parent: int) -> None:
