@@ -48,10 +48,13 @@ schemas: $(READY)
 workflows: $(READY)
 	@$(BIN)/hil workflows validate workflows/*.yaml
 
-# The lock is made by uv, which is fetched for this alone; it carries hashes and no address of an index.
+# The locks are made by uv, which is fetched for this alone; they carry hashes and no address of an index.
+UV_COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	$(UV_COMPILE) pyproject.toml --all-extras -o requirements.lock
+	$(UV_COMPILE) pyproject.toml -c requirements.lock -o requirements-production.lock
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(UV_COMPILE) - -c requirements.lock -o requirements-build.lock
 
 clean:
 	rm -rf .venv .hil

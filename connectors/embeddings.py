@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -161,7 +160,7 @@ class EndpointEmbedder:
         await self._client.close()
 
 
-def configured_embedder(environment: Mapping[str, str] = os.environ) -> WordLlamaEmbedder | EndpointEmbedder:
+def configured_embedder(environment: Mapping[str, str]) -> WordLlamaEmbedder | EndpointEmbedder:
     """The endpoint of HIL_EMBEDDINGS_MODEL (with _BASE_URL, _API_KEY, _DIMENSIONS beside it) when set, else wordllama."""
     model = environment.get("HIL_EMBEDDINGS_MODEL", "").strip()
     if not model or model == "wordllama":

@@ -11,6 +11,7 @@ DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
 PARTITIONS_EMBEDDED = 4
 PROFILES = ("fast", "balanced", "powerful")
+EMBEDDINGS = tuple(f"HIL_EMBEDDINGS_{name}" for name in ("MODEL", "BASE_URL", "API_KEY", "DIMENSIONS"))
 
 
 class SettingsError(ValueError):
@@ -53,6 +54,8 @@ class Settings:
     """COMPOSIO_API_KEY: use Composio itself, or the key for HIL_COMPOSIO_BASE_URL."""
     models: Mapping[str, str] = field(default_factory=dict)
     """HIL_MODEL_FAST, HIL_MODEL_BALANCED, HIL_MODEL_POWERFUL: profile → model, only those that are set."""
+    embeddings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """HIL_EMBEDDINGS_MODEL, _BASE_URL, _API_KEY, _DIMENSIONS: variable → value, only those that are set."""
 
     @property
     def topic_partitions(self) -> int:
@@ -68,6 +71,7 @@ class Settings:
             "HIL_COMPOSIO_BASE_URL": self.composio_base_url,
             "COMPOSIO_API_KEY": self.composio_api_key,
             **{f"HIL_MODEL_{profile.upper()}": model for profile, model in self.models.items()},
+            **self.embeddings,
         }
         return {name: value for name, value in values.items() if value}
 
@@ -89,6 +93,7 @@ class Settings:
             openai_api_key=reader.text("OPENAI_API_KEY"),
             composio_base_url=reader.url("HIL_COMPOSIO_BASE_URL", ("http", "https"), "http://localhost:8700"),
             composio_api_key=reader.text("COMPOSIO_API_KEY"),
+            embeddings={name: value for name in EMBEDDINGS if (value := reader.text(name))},
             models={name: model for name in PROFILES if (model := reader.text(f"HIL_MODEL_{name.upper()}"))},
         )
         if settings.kafka_port is not None and settings.kafka_port == settings.postgres_port:
@@ -114,6 +119,7 @@ VARIABLES = frozenset(
         "HIL_COMPOSIO_BASE_URL",
         "COMPOSIO_API_KEY",
         *(f"HIL_MODEL_{name.upper()}" for name in PROFILES),
+        *EMBEDDINGS,
     }
 )
 """Every variable `Settings.from_environment` reads."""

@@ -14,16 +14,19 @@ from connectors.postgres.pool import open_pool
 
 
 @asynccontextmanager
-async def knowledge_store(database_url: str) -> AsyncIterator[KnowledgeStore]:
+async def knowledge_store(database_url: str, environ: Mapping[str, str]) -> AsyncIterator[KnowledgeStore]:
     async with await open_pool(database_url) as pool:
-        yield KnowledgeStore(pool, configured_embedder())
+        yield KnowledgeStore(pool, configured_embedder(environ))
 
 
 async def knowledge(
-    database_url: str, action: Literal["add", "list", "search", "remove"], arguments: Mapping[str, Any]
+    database_url: str,
+    environ: Mapping[str, str],
+    action: Literal["add", "list", "search", "remove"],
+    arguments: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Rows for the terminal: documents with `id`, `title`, `chunks`; search hits with `title`, `text`, `score`."""
-    async with knowledge_store(database_url) as store:
+    async with knowledge_store(database_url, environ) as store:
         match action:
             case "add":
                 return [await _add(store, path) for path in arguments["files"]]

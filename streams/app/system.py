@@ -138,7 +138,7 @@ class Application:
         self, action: Literal["add", "list", "search", "remove"], arguments: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         with in_words():
-            return await knowledge(database_of(self._known()), action, arguments)
+            return await knowledge(database_of(self._known()), self._known().environment(), action, arguments)
 
     def demo_messages(self) -> list[dict[str, Any]]:
         lines = bundled("messages", "demo.jsonl").read_text(encoding="utf-8").splitlines()

@@ -65,7 +65,7 @@ async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[
         yield OpenWorkshop(
             registry=builtin.registry(),
             collaborators=Collaborators(sandbox),
-            memory=PostgresMemory(pool, KnowledgeStore(pool, configured_embedder())),
+            memory=PostgresMemory(pool, KnowledgeStore(pool, configured_embedder(environ))),
             chat=chat,
             toolbox=Toolbox(client),
         )
