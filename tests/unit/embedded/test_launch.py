@@ -51,6 +51,17 @@ def test_a_closed_path_is_reached_with_one_capability_and_stays_closed(tmp_path:
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+@ROOT_ON_LINUX
+def test_a_closed_path_answers_to_access_too(tmp_path: Path) -> None:
+    """initdb looks for its server with access(2), which by default ignores capabilities of whoever is not root."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "file").touch(mode=0o755)
+    ask = f"import os; print(os.access({str(closed / 'file')!r}, os.R_OK | os.X_OK))"
+    reach = ("--user", "65534:65534", "--reach", str(closed))
+    assert launched(*reach, program=[sys.executable, "-I", "-S", "-c", ask]) == "True\n"
+
+
 def test_a_program_whose_parent_is_already_gone_does_not_start() -> None:
     """Between fork and asking the kernel, the parent may die."""
     arguments = ["--parent", "1", "--signal", "15", "--", "/bin/echo", "started"]
