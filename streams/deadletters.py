@@ -11,12 +11,15 @@ from streams.runtime import Outgoing, Record
 from streams.wire import outgoing
 
 KEPT_BYTES = 262_144
+KEPT_CHARACTERS = 1_024
+"""Of the key, and of each header's name and value."""
+KEPT_HEADERS = 64
+"""A letter must always fit on its topic, or the record would stop its processor for ever."""
 
 
 def dead_letter(record: Record, processor: str, code: str, reason: str, attempts: int) -> Outgoing:
     """The record for `dead-letters`. Its id comes from the origin, so a repeat of it is known."""
     value = record.value or b""
-    key = record.key.decode("utf-8", errors="replace") if record.key is not None else None
     letter = DeadLetter(
         id=derive(processor, record.topic, record.partition, record.offset),
         time_ms=max(0, record.timestamp_ms),
@@ -26,14 +29,18 @@ def dead_letter(record: Record, processor: str, code: str, reason: str, attempts
         partition=record.partition,
         offset=record.offset,
         code=code,
-        reason=reason,
+        reason=reason[: 4 * KEPT_CHARACTERS],
         attempts=attempts,
-        headers={name: (raw or b"").decode("utf-8", errors="replace") for name, raw in record.headers},
-        record_key=key,
+        headers={name[:KEPT_CHARACTERS]: _text(raw) for name, raw in record.headers[:KEPT_HEADERS]},
+        record_key=_text(record.key) if record.key is not None else None,
         payload_base64=base64.b64encode(value[:KEPT_BYTES]).decode(),
         payload_bytes=len(value),
     )
     return outgoing(letter)
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"")[:KEPT_CHARACTERS].decode("utf-8", errors="replace")
 
 
 def _conversation(value: bytes) -> str | None:
@@ -45,4 +52,4 @@ def _conversation(value: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     name = body.get("conversation_id") if isinstance(body, dict) else None
-    return name if isinstance(name, str) and name.isprintable() else None
+    return name if isinstance(name, str) and len(name) <= 256 and name.isprintable() else None
