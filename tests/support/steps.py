@@ -1,0 +1,67 @@
+"""A step without a broker: what a processor put, published and journalled for one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.base import Event
+from schemas.codec import decode
+from streams.runtime import Fenced, Outgoing, Record
+from streams.wire import outgoing
+
+
+class FakeStep:
+    """streams.runtime.Step over a dictionary. `fenced` makes the journal refuse, as the broker does a former owner."""
+
+    def __init__(self, states: dict[str, Any] | None = None, *, partition: int = 0, fenced: bool = False) -> None:
+        self.partition = partition
+        self.states = {} if states is None else states
+        self.journalled: list[tuple[str, Any]] = []
+        self.outs: list[Outgoing] = []
+        self.fenced = fenced
+
+    def get(self, key: str) -> Any:
+        return self.states.get(key)
+
+    def put(self, key: str, state: Any) -> None:
+        if state is None:
+            self.states.pop(key, None)
+        else:
+            self.states[key] = state
+
+    def publish(self, out: Outgoing) -> None:
+        self.outs.append(out)
+
+    async def journal(self, key: str, state: Any) -> None:
+        if self.fenced:
+            raise Fenced("another owner has the partition")
+        self.journalled.append((key, state))
+        self.put(key, state)
+
+    def events(self, *kinds: type[Event]) -> list[Any]:
+        events = [decode(out.value, out.headers) for out in self.outs]
+        return [event for event in events if not kinds or isinstance(event, kinds)]
+
+
+class FakeView:
+    """streams.runtime.PartitionView over the same dictionary."""
+
+    def __init__(self, states: dict[str, Any], partition: int = 0) -> None:
+        self.topic, self.partition, self.states = "conversation.events", partition, states
+        self.outs: list[Outgoing] = []
+
+    def get(self, key: str) -> Any:
+        return self.states.get(key)
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return list(self.states.items())
+
+    def publish(self, out: Outgoing) -> None:
+        self.outs.append(out)
+
+
+def record_of(event: Event, *, offset: int = 0, timestamp_ms: int = 1_000) -> Record:
+    """The record this event arrives in."""
+    out = outgoing(event)
+    return Record(out.topic, 0, offset, timestamp_ms, out.key, out.value, out.headers)

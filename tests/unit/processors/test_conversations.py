@@ -1,0 +1,156 @@
+"""The conversations processor: one event in, its decision out, and timers that fire while they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.events import CustomerResponse, HumanTask, MessageReceived, NodeCompleted, NodeTask, Outcome, TimerFired
+from schemas.ids import derive
+from schemas.workflow.definition import WorkflowDefinition
+from streams.conversations import Conversations
+from streams.definitions import Definitions, published
+from streams.runtime import Undecodable
+from streams.timers import DueTimers
+from tests.support.steps import FakeStep, FakeView, record_of
+
+
+def definitions() -> Definitions:
+    definition = WorkflowDefinition.model_validate(
+        {
+            "name": "w",
+            "version": "1.0.0",
+            "workflow": {"nodes": [{"id": "n", "agent": "a", "prompt_template": "x", "retry": {"initial_delay_seconds": 0.02}}]},
+        }
+    )
+    known = Definitions()
+    known.add(published(definition, "", {"a": "reasoning"}, at_ms=0))
+    return known
+
+
+def message(known: Definitions) -> MessageReceived:
+    [workflow] = known.list()
+    event = workflow.published
+    return MessageReceived(
+        id=derive("c", "m"),
+        time_ms=10,
+        conversation_id="c",
+        message_id="m",
+        text="hi",
+        workflow=event.name,
+        version=event.version,
+        digest=event.digest,
+    )
+
+
+def completion(task: NodeTask, outcome: Outcome = Outcome.OK) -> NodeCompleted:
+    return NodeCompleted(
+        id=derive(task.execution_id, task.attempt),
+        time_ms=20,
+        conversation_id="c",
+        run_id=task.run_id,
+        node_id="n",
+        execution_id=task.execution_id,
+        attempt=task.attempt,
+        epoch=0,
+        outcome=outcome,
+        output="done",
+        error=None if outcome is Outcome.OK else "busy",
+    )
+
+
+async def test_a_task_goes_to_the_workers_of_its_agents_type_and_the_answer_to_the_customer():
+    known, states = definitions(), {}
+    processor = Conversations(known, clock_ms=lambda: 30)
+    processor.opened(FakeView(states))
+    step = FakeStep(states)
+    await processor.handle(record_of(message(known)), step)
+    [task] = step.events(NodeTask)
+    assert (
+        next(out.topic for out in step.outs if out.value and task.id.encode() in dict(out.headers).values())
+        == "node.tasks.reasoning"
+    )
+    after = FakeStep(states)
+    await processor.handle(record_of(completion(task)), after)
+    [response] = after.events(CustomerResponse)
+    assert (response.text, response.status) == ("done", "completed")
+    processor.closed(0)
+
+
+async def waiting() -> tuple[Conversations, dict[str, Any], FakeView, list[int]]:
+    """A conversation whose node waits for its second attempt."""
+    known, states, now = definitions(), {}, [30]
+    processor, view = Conversations(known, clock_ms=lambda: now[0]), FakeView(states)
+    processor.opened(view)
+    step = FakeStep(states)
+    await processor.handle(record_of(message(known)), step)
+    [task] = step.events(NodeTask)
+    now[0] = 10_000
+    await processor.handle(record_of(completion(task, Outcome.RETRYABLE)), FakeStep(states))
+    return processor, states, view, now
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def test_a_due_timer_is_fired_as_an_event_of_its_conversation():
+    processor, states, view, _ = await waiting()
+    await until(lambda: view.outs)
+    [out] = view.outs
+    assert (out.topic, out.key) == ("conversation.events", b"c")
+    step = FakeStep(states)
+    timer = states["c"].timers[0]
+    event = TimerFired(
+        id=derive(timer.timer_id, "fired"), time_ms=99, conversation_id="c", timer_id=timer.timer_id, due_ms=timer.due_ms
+    )
+    await processor.handle(record_of(event), step)
+    assert [task.attempt for task in step.events(NodeTask)] == [2]
+    processor.closed(0)
+
+
+async def test_a_timer_that_is_not_wanted_any_more_is_not_fired():
+    processor, states, view, _ = await waiting()
+    del states["c"]
+    await asyncio.sleep(0)
+    await until(lambda: not processor._timers[0])
+    assert view.outs == []
+    processor.closed(0)
+
+
+async def test_timers_that_came_due_while_nobody_owned_the_partition_fire_when_it_is_opened():
+    first, states, _, _ = await waiting()
+    first.closed(0)
+    later, view = Conversations(definitions(), clock_ms=lambda: 1_000_000), FakeView(states)
+    later.opened(view)
+    await until(lambda: view.outs)
+    later.closed(0)
+
+
+async def test_timers_fire_in_the_order_in_which_they_are_due():
+    fired: list[str] = []
+    timers = DueTimers(fired.append, lambda: 100)
+    for due, name in ((90, "b"), (80, "a"), (95, "c")):
+        timers.add(due, name)
+    await until(lambda: len(fired) == 3)
+    assert fired == ["a", "b", "c"]
+    timers.close()
+
+
+async def test_a_closed_partition_fires_nothing():
+    fired: list[str] = []
+    timers = DueTimers(fired.append, lambda: 100)
+    timers.add(90, "a")
+    timers.close()
+    await asyncio.sleep(0)
+    assert (fired, len(timers)) == ([], 0)
+
+
+async def test_an_event_that_does_not_belong_here_is_refused():
+    alien = HumanTask(id="1", time_ms=0, conversation_id="c", run_id="r", node_id="n", reason="x")
+    with pytest.raises(Undecodable, match="does not belong"):
+        await Conversations(definitions(), clock_ms=lambda: 0).handle(record_of(alien), FakeStep())

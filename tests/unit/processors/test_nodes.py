@@ -1,0 +1,333 @@
+"""The node worker: one task in, one completion out, and nothing done twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from agents.errors import Fatal, Park, Retryable
+from agents.ports import AgentResult, ChatModel, ChatReply, ChatRequest, ToolCall, ToolResult, Tools, ToolSpec, Work
+from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.workflow.definition import WorkflowDefinition
+from streams.definitions import Definitions, published
+from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Execution, ExecutionCodec, Nodes
+from streams.runtime import Fenced, Undecodable
+from tests.support.steps import FakeStep, FakeView, record_of
+
+BUY = ToolCall("1", "shop.buy", {"n": 1})
+LOOK = ToolCall("2", "shop.get", {"n": 1})
+Behaviour = Callable[[Work, ChatModel, Tools], Awaitable[AgentResult]]
+
+
+class Shop:
+    """Tools that count what was done."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return [ToolSpec("shop.buy", "", {}), ToolSpec("shop.get", "", {}, idempotent=True)]
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        self.done.append(call.name)
+        return ToolResult(True, data={"n": len(self.done)})
+
+
+class Model:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self.calls += 1
+        return ChatReply("hello", (), "local", "m", 10, 5, 0, 100, 7)
+
+
+class NoMemory:
+    async def history(self, conversation_id: str, *, before: int, limit: int) -> list[Any]:
+        return []
+
+    async def knowledge(self, query: str, *, top_k: int) -> list[Any]:
+        return []
+
+
+class Workshop:
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.memory, self.shop, self.chat, self.behaviour = NoMemory(), Shop(), Model(), behaviour
+
+    def agent(self, name: str) -> Workshop:
+        return self
+
+    async def run(self, work: Work, *, model: ChatModel, tools: Tools) -> AgentResult:
+        return await self.behaviour(work, model, tools)
+
+    def timeout_seconds(self, name: str) -> float:
+        return 30
+
+    def model(self) -> Model:
+        return self.chat
+
+    async def tools(self, workflow: Any, node: Any, task: Any) -> Shop:
+        return self.shop
+
+
+def definitions(**node: Any) -> Definitions:
+    definition = WorkflowDefinition.model_validate(
+        {
+            "name": "w",
+            "version": "1.0.0",
+            "workflow": {"nodes": [{"id": "n", "agent": "a", "prompt_template": "say {{ text }}", **node}], "edges": []},
+        }
+    )
+    known = Definitions()
+    known.add(published(definition, "", {"a": "simple"}, at_ms=0))
+    return known
+
+
+def task(known: Definitions, *, attempt: int = 1, **fields: Any) -> NodeTask:
+    [workflow] = known.list()
+    return NodeTask(
+        id=f"e-{attempt}",
+        time_ms=1_000,
+        conversation_id="c1",
+        run_id="r1",
+        node_id="n",
+        execution_id="e",
+        attempt=attempt,
+        epoch=0,
+        agent="a",
+        workflow="w@1.0.0",
+        digest=workflow.published.digest,
+        ordinal=1,
+        input={"text": "hi"},
+        context={},
+        outputs={},
+        **fields,
+    )
+
+
+async def work(behaviour: Behaviour, step: FakeStep, *, known: Definitions | None = None, **fields: Any) -> Workshop:
+    known, workshop = known or definitions(), Workshop(behaviour)
+    clock = iter(range(2_000, 9_000))
+    await Nodes(known, workshop, clock_ms=lambda: next(clock)).handle(record_of(task(known, **fields)), step)
+    return workshop
+
+
+async def buys_and_says(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+    await model.complete(ChatRequest("fast", ()))
+    await tools.call(BUY)
+    reply = await model.complete(ChatRequest("fast", ()))
+    return AgentResult({"response": reply.text})
+
+
+async def test_a_task_ends_in_one_completion_and_an_event_for_each_call():
+    step = FakeStep()
+    await work(buys_and_says, step)
+    [completion] = step.events(NodeCompleted)
+    assert (completion.outcome, completion.output, completion.attempt) == (Outcome.OK, {"response": "hello"}, 1)
+    assert (completion.cost_micro_usd, completion.tools, completion.models) == (200, ["shop.buy"], ["m"])
+    assert [event.model for event in step.events(ModelCalled)] == ["m", "m"]
+    assert [(event.app, event.action, event.success) for event in step.events(ActionUsed)] == [("shop", "buy", True)]
+    assert isinstance(step.events()[-1], NodeCompleted), "who reads the completion may rely on the events before it"
+
+
+async def test_a_repeated_task_is_answered_from_the_journal():
+    step = FakeStep()
+    await work(buys_and_says, step)
+    first, step.outs = step.outs[-1], []
+    repeat = await work(buys_and_says, step)
+    assert step.outs == [first]
+    assert (repeat.shop.done, repeat.chat.calls) == ([], 0)
+
+
+async def test_an_intent_is_durable_before_the_tool_acts():
+    step = FakeStep()
+
+    async def looks(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await tools.call(BUY)
+        return AgentResult(None)
+
+    await work(looks, step)
+    intents = [state.entries["tool-1"] for _, state in step.journalled]
+    assert intents[0].intent is not None
+    assert intents[0].value is None
+    assert intents[1].value is not None
+
+
+async def test_a_fenced_worker_neither_acts_nor_publishes():
+    step = FakeStep(fenced=True)
+    workshop = Workshop(buys_and_says)
+    known = definitions()
+    with pytest.raises(Fenced):
+        await Nodes(known, workshop, clock_ms=lambda: 2_000).handle(record_of(task(known)), step)
+    assert workshop.shop.done == []
+    assert step.outs == []
+
+
+async def test_a_fenced_worker_publishes_nothing_even_if_the_agent_swallows_the_refusal():
+    step = FakeStep(fenced=True)
+
+    async def careless(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        try:
+            await tools.call(BUY)
+        except Exception:  # noqa: BLE001  as a careless agent would
+            return AgentResult("bought")
+        return AgentResult("bought")
+
+    with pytest.raises(Fenced):
+        await work(careless, step)
+    assert step.outs == []
+
+
+async def test_an_action_in_doubt_is_parked_and_not_repeated():
+    """The worker died between the intent and the result."""
+    step = FakeStep()
+
+    async def dies(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        raise asyncio.CancelledError
+
+    class Dying(Shop):
+        async def call(self, call: ToolCall) -> ToolResult:
+            self.done.append(call.name)
+            raise asyncio.CancelledError
+
+    known, workshop = definitions(), Workshop(buys_and_says)
+    workshop.shop = Dying()
+    with pytest.raises(asyncio.CancelledError):
+        await Nodes(known, workshop, clock_ms=lambda: 2_000).handle(record_of(task(known)), step)
+    repeat = await work(buys_and_says, step)
+    [completion] = step.events(NodeCompleted)
+    assert (completion.outcome, repeat.shop.done) == (Outcome.PARK, [])
+    assert "shop.buy" in (completion.error or "")
+
+
+async def test_a_read_in_doubt_is_simply_asked_again():
+    step = FakeStep({"e": Execution()})
+
+    async def looks(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        result = await tools.call(LOOK)
+        return AgentResult(result.data)
+
+    await work(looks, step)
+    assert [event.outcome for event in step.events(NodeCompleted)] == [Outcome.OK]
+
+
+async def test_the_next_attempt_goes_on_where_the_last_one_failed():
+    step = FakeStep()
+
+    async def fails_late(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await tools.call(BUY)
+        raise Retryable("the model is busy", retry_after_seconds=7)
+
+    await work(fails_late, step)
+    [completion] = step.events(NodeCompleted)
+    assert (completion.outcome, completion.retry_after_ms) == (Outcome.RETRYABLE, 7_000)
+
+    async def succeeds(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        return AgentResult((await tools.call(BUY)).data)
+
+    second = await work(succeeds, step, attempt=2)
+    assert second.shop.done == [], "what the first attempt bought is not bought again"
+    assert step.events(NodeCompleted)[-1].output == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [
+        (Retryable("later"), Outcome.RETRYABLE),
+        (Park("ask somebody"), Outcome.PARK),
+        (Fatal("never"), Outcome.FATAL),
+        (ValueError("a defect"), Outcome.FATAL),
+    ],
+)
+async def test_every_failure_is_a_completion_in_words(failure: Exception, outcome: Outcome):
+    step = FakeStep()
+
+    async def fails(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        raise failure
+
+    await work(fails, step)
+    [completion] = step.events(NodeCompleted)
+    assert completion.outcome is outcome
+    assert str(failure) in (completion.error or "")
+
+
+async def test_an_agent_that_takes_too_long_may_try_again():
+    step = FakeStep()
+
+    async def hangs(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await work(hangs, step, known=definitions(timeout_seconds=0.01))
+    [completion] = step.events(NodeCompleted)
+    assert completion.outcome is Outcome.RETRYABLE
+    assert "timeout_seconds" in (completion.error or "")
+
+
+@pytest.mark.parametrize("output", ["x" * MAX_COMPLETION_BYTES, object(), [[]] * 1], ids=["too large", "no JSON", "fine"])
+async def test_an_output_that_cannot_be_written_fails_the_node(output: Any):
+    step = FakeStep()
+
+    async def answers(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        return AgentResult(output)
+
+    await work(answers, step)
+    [completion] = step.events(NodeCompleted)
+    assert (completion.outcome is Outcome.OK) == isinstance(output, list)
+
+
+async def test_a_definition_nobody_published_fails_the_node(monkeypatch: pytest.MonkeyPatch):
+    known = definitions()
+    step = FakeStep()
+    asked = record_of(task(known).model_copy(update={"digest": "unknown"}))
+
+    async def never(self: Definitions, digest: str, **_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(Definitions, "arrival", never)
+    await Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000).handle(asked, step)
+    [completion] = step.events(NodeCompleted)
+    assert (completion.outcome, "not published" in (completion.error or "")) == (Outcome.FATAL, True)
+
+
+async def test_an_event_that_is_no_task_is_refused():
+    known = definitions()
+    alien = record_of(
+        NodeCompleted(
+            id="x",
+            time_ms=0,
+            conversation_id="c",
+            run_id="r",
+            node_id="n",
+            execution_id="e",
+            attempt=1,
+            epoch=0,
+            outcome=Outcome.OK,
+        )
+    )
+    with pytest.raises(Undecodable):
+        await Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 0).handle(alien, FakeStep())
+
+
+async def test_finished_executions_are_forgotten_after_a_while():
+    known, states = definitions(), {}
+    old = Execution(finished_attempt=1, finished_ms=5, completion=(b"x", ()))
+    states["old"] = old
+    nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: KEEP_FINISHED_MS + 100)
+    nodes.opened(FakeView(states))
+    await nodes.handle(record_of(task(known)), FakeStep(states))
+    assert sorted(states) == ["e"]
+    nodes.closed(0)
+
+
+def test_executions_survive_the_changelog():
+    codec = ExecutionCodec()
+    step = FakeStep()
+    asyncio.run(work(buys_and_says, step))
+    state = step.states["e"]
+    assert codec.decode(codec.encode(state)) == state
+    [(_, journalled), *_] = step.journalled
+    assert codec.decode(codec.encode(journalled)).entries.keys() == journalled.entries.keys()
