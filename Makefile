@@ -28,7 +28,7 @@ up: $(READY)
 	@$(BIN)/hil up
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist worksteal --cov --cov-report=term --no-cov-on-fail $(ARGS)
+	@$(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist loadgroup --cov --cov-report=term --no-cov-on-fail $(ARGS)
 
 check: style types imports schemas workflows test
 

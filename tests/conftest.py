@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +22,8 @@ RUN = pytest.StashKey[run.Run]()
 def pytest_configure(config: pytest.Config) -> None:
     """Open the run in the process that was started; workers inherit it through the environment."""
     wall.raise_wall()
+    # A run started in the background ignores SIGINT, and so would every program the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.stash[RUN] = run.Run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -33,7 +34,7 @@ def system(kafka_bootstrap: str, database_url: str, tmp_path_factory: pytest.Tem
     """One `hil up` for this module, on the session's broker and a database of its own."""
     import asyncio
 
-    name = "end_to_end"
+    name = f"t{uuid.uuid4().hex[:10]}"
 
     async def execute(statement: str) -> None:
         connection = await asyncpg.connect(database_url)
