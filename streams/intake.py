@@ -6,6 +6,7 @@ from schemas.codec import Undecodable, decode_inbound
 from schemas.events import InboundMessage, MessageReceived
 from schemas.ids import derive
 from streams.definitions import Definitions, UnknownWorkflow, Workflow
+from streams.origin import first_place
 from streams.runtime import Record, Step
 from streams.wire import outgoing
 
@@ -25,8 +26,9 @@ class Intake:
 
 
 def admit(record: Record, message: InboundMessage, workflow: Workflow) -> MessageReceived:
-    """The event of an admitted message. Its id comes from the producer's message id, else from where the record lies."""
-    origin = f"{record.topic}-{record.partition}-{record.offset}"
+    """The event of an admitted message. Its id comes from the producer's message id, else from where the record first lay."""
+    topic, partition, offset = first_place(record.headers, (record.topic, record.partition, record.offset))
+    origin = f"{topic}-{partition}-{offset}"
     message_id = message.message_id or origin
     return MessageReceived(
         id=derive(message.conversation_id, message_id),

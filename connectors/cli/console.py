@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import typer
@@ -43,6 +43,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(0) from None
+
+
+def call(work: Callable[[], T]) -> T:
+    """`run`, for work that waits for nothing."""
+
+    async def working() -> T:
+        return work()
+
+    return run(working())
 
 
 def _escape(text: str) -> str:

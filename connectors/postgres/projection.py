@@ -133,6 +133,13 @@ async def rebuildable(pool: Pool) -> list[str]:
     return [row["relname"] for row in await pool.fetch(_REBUILDABLE)]
 
 
+async def progress(pool: Pool) -> dict[Partition, int]:
+    """Partition → the next offset that will be copied. Takes nothing over."""
+    with in_words("how far the log has been copied cannot be told"):
+        rows = await pool.fetch("SELECT topic, partition, next_offset FROM projection_offsets")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
 async def reset(pool: Pool) -> list[str]:
     """Empty every rebuildable table and go back to the beginning of the log; running projectors stop at their next batch.
 

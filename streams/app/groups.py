@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from connectors.cli import schemas, workflows
+from connectors.cli import deadletters, replay, schemas, workflows
 from streams.app.checks import workbench
+from streams.app.replaying import Replaying
 from streams.app.system import Application
 
 
 def groups(application: Application) -> list[typer.Typer]:
-    return [workflows.build(workbench(), application), schemas.app]
+    replaying = Replaying(application)
+    return [
+        workflows.build(workbench(), application),
+        schemas.app,
+        replay.build(replaying),
+        replay.build_rebuild(replaying),
+        deadletters.build(replaying),
+    ]

@@ -16,6 +16,7 @@ from connectors.settings import Settings
 from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
+from streams.app.projecting import Projecting
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
@@ -157,8 +158,9 @@ class _Builder:
                 ]
             case "projector":
                 pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
-                projector = Projector(PostgresProjection(pool), send=self.publisher.send)
-                return [(name, BatchRuntime(BatchSettings(self.bootstrap, "hil.projector", PROJECTED), projector))]
+                settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED)
+                send = self.publisher.send
+                return [(name, Projecting(lambda: BatchRuntime(settings, Projector(PostgresProjection(pool), send=send))))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:

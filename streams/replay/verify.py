@@ -165,7 +165,7 @@ class _Fold:
     events: Window
     outputs: Window
     progress: Callable[[str], None]
-    told: float = 0.0
+    told: float = field(default_factory=time.monotonic)
     log: AsyncGenerator[list[Any], None] = field(init=False)
     ahead: deque[Any] = field(default_factory=deque)
     """Outputs that were fetched and not looked at yet."""

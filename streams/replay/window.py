@@ -86,7 +86,7 @@ class Window:
             else:
                 empty.add(tp)
 
-    async def onwards(self) -> AsyncIterator[Record]:
+    async def onwards(self) -> AsyncGenerator[Record, None]:
         """What comes after the period, as it comes. Only after the period itself has been read."""
         self.reader.seek(self.ends)
         while True:
