@@ -1,0 +1,131 @@
+"""`make chaos`: breaks a running deployment in every way there is, and counts. Exit 1 when anything was lost or done twice."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from tests.chaos.faults import Chaos, Happened
+from tests.chaos.fleet import Fleet
+from tests.chaos.oracle import Verdict, watching
+
+PARTS = ("kills", "takeover", "tuned", "restart", "freeze", "broker", "postgres", "rolling")
+RESULTS = Path(__file__).parents[2] / "bench" / "results"
+
+
+async def chaos(
+    given: argparse.Namespace, parts: list[str], environment: dict[str, str]
+) -> tuple[list[Happened], Verdict, list[str]]:
+    """One fleet, some kinds of faults, one verdict."""
+    folder = Path(tempfile.mkdtemp(prefix="hil-chaos-"))
+    workers = dict.fromkeys(("intake", "conversations", "nodes"), given.workers) | {"projector": 1}
+    happened: list[Happened] = []
+    try:
+        report(f"starting {sum(workers.values())} workers, a broker and a database in {folder}")
+        async with (
+            Fleet(folder, workers, environment) as fleet,
+            watching(fleet.kafka.address, fleet.shop_url, given.rate) as oracle,
+        ):
+            it = Chaos(fleet, oracle, random.Random(given.seed), report)
+            await asyncio.sleep(3)
+            session_s = float(environment.get("HIL_SESSION_TIMEOUT_MS", "6000")) / 1000
+            for part in parts:
+                report(f"{part} …")
+                match part:
+                    case "kills":
+                        happened += await it.kills(given.kills)
+                    case "takeover" | "tuned":
+                        for kind in ("conversations", "intake", "nodes"):
+                            happened.append(await it.takeovers(kind, given.takeovers, hold_s=session_s + 6))
+                    case "restart":
+                        for kind in ("conversations", "intake", "nodes"):
+                            happened.append(await it.takeovers(kind, given.takeovers, hold_s=None))
+                    case "freeze":
+                        happened.append(await it.freezes(given.freezes, session_s=session_s))
+                    case "broker":
+                        happened.append(await it.broker_restarts(given.restarts))
+                    case "postgres":
+                        happened.append(await it.postgres_restarts(given.restarts))
+                    case "rolling":
+                        happened.append(await it.rolling_restart())
+            oracle.sending = False
+            await oracle.answered(180)
+            await asyncio.sleep(3)
+            verdict = await oracle.verdict()
+            exits = [f"{worker.name} ended {len(worker.exits)} times by itself" for worker in fleet.workers if worker.exits]
+            if not verdict.good:
+                report(fleet.tails())
+                report("dead letters: " + "; ".join(oracle.dead[:5]))
+                for message in [m for m in oracle.sent.values() if m.at and (not m.ids or len(m.ids) > 1)][:10]:
+                    report(f"  {message}")
+                given.keep = True
+            return happened, verdict, exits
+    finally:
+        if given.keep:
+            report(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def table(happened: list[Happened], verdict: Verdict, exits: list[str], seconds: float) -> None:
+    print(f"\n{'fault':<42}{'count':>6}{'partition back p50':>20}{'max':>8}{'all answered p50':>18}{'max':>8}")
+    for kind in happened:
+        first, last = kind.first_s, kind.all_s
+        figures = f"{median(first):>18.1f} s{max(first):>6.1f} s{median(last):>16.1f} s{max(last):>6.1f} s" if first else ""
+        print(f"{kind.name:<42}{kind.count:>6}{figures}")
+    print(f"\nin {seconds:.0f} s: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(verdict).items()))
+    for line in exits:
+        print(line)
+
+
+def report(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+TUNED = {"HIL_SESSION_TIMEOUT_MS": "1500"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--takeovers", type=int, default=5, help="of each kind of worker, to measure recovery")
+    parser.add_argument("--freezes", type=int, default=5)
+    parser.add_argument("--restarts", type=int, default=2, help="of the broker and of Postgres")
+    parser.add_argument("--workers", type=int, default=2, help="of each kind")
+    parser.add_argument("--rate", type=float, default=8.0, help="messages a second")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
+    given = parser.parse_args()
+    wanted = given.only.split(",")
+    fleets: list[tuple[str, list[str], dict[str, str]]] = [
+        ("default settings", [part for part in wanted if part not in ("tuned", "restart")], {}),
+        ("HIL_SESSION_TIMEOUT_MS=1500", [part for part in wanted if part == "tuned"], TUNED),
+        ("HIL_INSTANCE set: static members", [part for part in wanted if part == "restart"], {"HIL_INSTANCE": "yes"}),
+    ]
+    good, results = True, []
+    for title, parts, environment in fleets:
+        if parts:
+            began = time.monotonic()
+            happened, verdict, exits = asyncio.run(chaos(given, parts, environment))
+            print(f"\n== {title}")
+            table(happened, verdict, exits, time.monotonic() - began)
+            good = good and verdict.good
+            results.append({"settings": title, "faults": [asdict(kind) for kind in happened], "verdict": asdict(verdict)})
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "chaos.json").write_text(json.dumps(results, indent=1) + "\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

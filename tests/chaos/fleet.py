@@ -1,0 +1,203 @@
+"""A deployment to break: a broker, a database, the stand-ins, and several `hil` workers of each kind as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from connectors.embedded import Embedded
+from connectors.embedded.folder import recorded
+from connectors.embedded.ports import free_ports
+from connectors.settings import Settings
+from streams.app.stand_ins import stand_ins
+from tests.support.system import environ, hil
+
+KINDS = ("intake", "conversations", "nodes", "projector")
+READY_SECONDS = 120.0
+
+
+@dataclass
+class Part:
+    """An embedded broker or database that can be taken away and brought back at the same address."""
+
+    name: str
+    settings: Settings
+    address: str = ""
+    _embedded: Embedded | None = None
+
+    async def start(self) -> None:
+        self._embedded = Embedded(self.settings, lambda words: None, durable=False)
+        parts = await self._embedded.__aenter__()
+        self.address = parts.kafka_bootstrap if self.name == "kafka" else parts.database_url
+
+    async def stop(self) -> None:
+        if self._embedded is not None:
+            embedded, self._embedded = self._embedded, None
+            await embedded.__aexit__(None, None, None)
+
+    async def restart(self, *, kill: bool) -> None:
+        if kill:
+            for pid in recorded(self.settings.data / "children.json"):
+                with contextlib.suppress(psutil.Error):
+                    victim = psutil.Process(pid)
+                    for process in [*victim.children(recursive=True), victim]:
+                        process.kill()
+        await self.stop()
+        await self.start()
+
+
+@dataclass
+class Worker:
+    """One `hil KIND` process, started anew by `Fleet.keep` whenever it has ended."""
+
+    kind: str
+    number: int
+    process: asyncio.subprocess.Process | None = None
+    held_until: float = 0.0
+    """Not started again before, on the loop's clock."""
+    starts: int = 0
+    exits: list[int] = field(default_factory=list)
+    """Exit codes of those that ended by themselves."""
+    killed: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.number}"
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    def signal(self, sig: signal.Signals) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(sig)
+
+
+class Fleet:
+    """`async with Fleet(folder, workers={"nodes": 2, …}, environment={…}) as fleet`. Everything in `folder`, on loopback."""
+
+    def __init__(self, folder: Path, workers: Mapping[str, int], environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        kafka_port, postgres_port = free_ports(2)
+        self.kafka = Part(
+            "kafka", Settings(data=folder / "kafka", kafka_port=kafka_port, database_url="postgresql://nobody.invalid/unused")
+        )
+        self.postgres = Part(
+            "postgres", Settings(data=folder / "postgres", postgres_port=postgres_port, kafka_bootstrap="nobody.invalid:1")
+        )
+        self.workers = [Worker(kind, number) for kind in KINDS for number in range(workers.get(kind, 0))]
+        self.shop_url = ""
+        self._environment = dict(environment or {})
+        self._stack = AsyncExitStack()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.gather(self.kafka.start(), self.postgres.start())
+            self._stack.push_async_callback(self.postgres.stop)
+            self._stack.push_async_callback(self.kafka.stop)
+            addresses = await self._stack.enter_async_context(stand_ins())
+            self.shop_url = addresses.composio_base_url
+            self._environment |= {
+                "HIL_KAFKA_BOOTSTRAP": self.kafka.address,
+                "HIL_DATABASE_URL": self.postgres.address,
+                "HIL_LLM_BASE_URL": addresses.llm_base_url,
+                "HIL_COMPOSIO_BASE_URL": addresses.composio_base_url,
+                "HIL_PARTITIONS": "4",
+            }
+            for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows())):
+                await self.run(*command)
+            for worker in self.workers:
+                await self._start(worker)
+            await asyncio.gather(*(self.ready(worker) for worker in self.workers))
+            self._keeping = asyncio.create_task(self._keep())
+            return self
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *_: Any) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        for worker in self.workers:
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGTERM)
+        for worker in self.workers:
+            if worker.process is not None:
+                try:
+                    await asyncio.wait_for(worker.process.wait(), 30)
+                except TimeoutError:
+                    worker.process.kill()
+                    await worker.process.wait()
+        await self._stack.aclose()
+
+    async def run(self, *arguments: str) -> None:
+        """Run one `hil` command to its end."""
+        process = await asyncio.create_subprocess_exec(
+            *hil(*arguments), env=self._env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"hil {' '.join(arguments)} failed with {process.returncode}: {output.decode()[-2000:]}")
+
+    async def ready(self, worker: Worker) -> None:
+        """Wait until a worker says that its partitions are restored."""
+        log, deadline = self._log(worker), asyncio.get_running_loop().time() + READY_SECONDS
+        while f"{worker.kind} is ready" not in log.read_text():
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeError(f"{worker.name} was not ready in {READY_SECONDS:g} s:\n{log.read_text()[-2000:]}")
+            await asyncio.sleep(0.05)
+
+    def kill(self, worker: Worker, *, hold_s: float = 0.0) -> None:
+        """kill -9. It is started again after `hold_s`."""
+        worker.held_until = asyncio.get_running_loop().time() + hold_s
+        worker.killed = True
+        worker.signal(signal.SIGKILL)
+
+    def tails(self, lines: int = 15) -> str:
+        """The ends of all workers' logs, for a failure to show."""
+        return "\n".join(
+            f"--- {path.name}\n" + "\n".join(path.read_text().splitlines()[-lines:]) for path in sorted(self.folder.glob("*.log"))
+        )
+
+    async def _start(self, worker: Worker) -> None:
+        worker.starts += 1
+        worker.killed = False
+        with self._log(worker).open("wb") as log:
+            worker.process = await asyncio.create_subprocess_exec(
+                *hil(worker.kind), env=self._env(HIL_INSTANCE=worker.name), stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def _keep(self) -> None:
+        """The supervisor: what has ended is started again."""
+        while True:
+            for worker in self.workers:
+                if not worker.alive and asyncio.get_running_loop().time() >= worker.held_until:
+                    assert worker.process is not None
+                    if not worker.killed and worker.process.returncode:
+                        worker.exits.append(worker.process.returncode)
+                    await self._start(worker)
+            await asyncio.sleep(0.05)
+
+    def _log(self, worker: Worker) -> Path:
+        return self.folder / f"{worker.name}.{worker.starts}.log"
+
+    def _env(self, **more: str) -> dict[str, str]:
+        static = {name: value for name, value in more.items() if name != "HIL_INSTANCE" or "HIL_INSTANCE" in self._environment}
+        return environ(self.folder, **{**self._environment, **static}, PYTHONPATH=os.pathsep.join(sys.path))
+
+
+def _workflows() -> list[str]:
+    return [str(path) for path in sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))]

@@ -1,0 +1,233 @@
+"""What must be true whatever broke, counted by a client that knows nothing of our code: plain Kafka and plain HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+PARTITIONS = 4
+COMPLAINT = "This is terrible, order #10{:02d}, reference {}, came broken and nobody answers me."
+TEXTS = (
+    COMPLAINT,
+    COMPLAINT,
+    "Where is my order #10{:02d}? My reference is {}.",
+    "What are your opening hours? It is about order 10{:02d}, reference {}.",
+)
+
+
+@dataclass
+class Sent:
+    """One message, and what came back."""
+
+    key: str
+    complaint: bool
+    partition: int
+    at: float = 0.0
+    """When the broker had it, on the monotonic clock."""
+    answered: float | None = None
+    response_partition: int = -1
+    ids: Counter[str] = field(default_factory=Counter)
+    status: str = ""
+    acted: bool = False
+    """The response's trace says that the complaint was posted."""
+
+
+@dataclass
+class Verdict:
+    messages: int = 0
+    lost: int = 0
+    doubled: int = 0
+    """Messages with two different responses."""
+    repeats: int = 0
+    """Records beyond the first with the same id, which a subscriber drops."""
+    actions: int = 0
+    actions_doubled: int = 0
+    actions_missing: int = 0
+    """Said to be done by a response, and never seen at the shop."""
+    handed_over: int = 0
+    """Nobody could know whether an action had been carried out: a person looks."""
+    failed: int = 0
+    dead_letters: int = 0
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.actions_doubled or self.actions_missing or self.failed or self.dead_letters)
+
+
+class Oracle:
+    """Sends messages at a rate and keeps book. Survives a broker that goes away."""
+
+    def __init__(self, bootstrap: str, shop_url: str, rate: float) -> None:
+        self.bootstrap, self.shop_url, self.rate = bootstrap, shop_url, rate
+        self.sent: dict[str, Sent] = {}
+        self.paused = False
+        self.sending = True
+        self.dead: list[str] = []
+        self._mark = uuid.uuid4().hex[:6]
+        self._seen: set[tuple[str, int, int]] = set()
+        self._random = random.Random(4)
+
+    async def send(self) -> None:
+        """Until `sending` is cleared. A message counts once the broker has acknowledged it."""
+        producer = None
+        number = 0
+        began, due = time.monotonic(), 0.0
+        while self.sending:
+            try:
+                if producer is None:
+                    producer = AIOKafkaProducer(
+                        bootstrap_servers=self.bootstrap, enable_idempotence=True, request_timeout_ms=8000
+                    )
+                    await producer.start()
+                message = Sent(f"{self._mark}-{number}", False, number % PARTITIONS)
+                text = self._random.choice(TEXTS)
+                message.complaint = text is COMPLAINT
+                body = {
+                    "text": text.format(number % 24 + 1, message.key),
+                    "conversation_id": message.key,
+                    "message_id": "m1",
+                    "customer_id": "cust-001",
+                }
+                # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
+                self.sent.setdefault(message.key, message)
+                await producer.send_and_wait("customer.messages", json.dumps(body).encode(), partition=message.partition)
+                self.sent[message.key].at = time.monotonic()
+                number += 1
+            except KafkaError:
+                if producer is not None:
+                    await _quietly(producer.stop())
+                producer = None
+                await asyncio.sleep(0.2)
+            due += 1 / self.rate
+            behind = time.monotonic() - began - due
+            if behind > 1:
+                due += behind  # an outage is not made up for by a flood
+            await asyncio.sleep(max(0.0, -behind))
+        if producer is not None:
+            await _quietly(producer.stop())
+
+    async def read(self) -> None:
+        """Follow the responses and the dead letters from their beginning, for ever."""
+        while True:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=20, request_timeout_ms=8000)
+            try:
+                await consumer.start()
+                partitions = [
+                    TopicPartition(topic, n) for topic in ("customer.responses", "dead-letters") for n in range(PARTITIONS)
+                ]
+                consumer.assign(partitions)
+                await consumer.seek_to_beginning(*partitions)
+                while True:
+                    for records in (await consumer.getmany(timeout_ms=200)).values():
+                        for record in records:
+                            self._take(record)
+            except KafkaError:
+                await asyncio.sleep(0.2)
+            finally:
+                await _quietly(consumer.stop())
+
+    def _take(self, record: Any) -> None:
+        place = (record.topic, record.partition, record.offset)
+        if place in self._seen:
+            return
+        self._seen.add(place)
+        body = json.loads(record.value)
+        if record.topic == "dead-letters":
+            self.dead.append(str(body["reason"]))
+            return
+        message = self.sent.get(body["conversation_id"])
+        if message is None:
+            return
+        message.ids[body["id"]] += 1
+        if message.answered is None:
+            message.answered = time.monotonic()
+            message.response_partition = record.partition
+            message.status = body["status"]
+            message.acted = any("slack.send_message" in node["tools"] for node in body["trace"] if node["status"] == "executed")
+
+    @property
+    def open(self) -> list[Sent]:
+        return [message for message in self.sent.values() if message.at and message.answered is None]
+
+    async def answered(self, patience_s: float) -> None:
+        """Wait until every message has a response, or patience has run out."""
+        deadline = time.monotonic() + patience_s
+        while self.open and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+
+    async def verdict(self) -> Verdict:
+        actions = Counter[str]()
+        for action in (await self._actions())["actions"]:
+            if action["tool"] == "SLACK_SEND_MESSAGE" and action["successful"]:
+                words = [word.strip(".,()") for word in str(action["arguments"]["text"]).split()]
+                actions.update(word for word in set(words) if word in self.sent)
+        sent = [message for message in self.sent.values() if message.at]
+        return Verdict(
+            messages=len(sent),
+            lost=sum(not message.ids for message in sent),
+            doubled=sum(len(message.ids) > 1 for message in sent),
+            repeats=sum(sum(message.ids.values()) - len(message.ids) for message in sent),
+            actions=sum(actions.values()),
+            actions_doubled=sum(count > 1 for count in actions.values()),
+            actions_missing=sum(message.acted and not actions[message.key] for message in sent),
+            handed_over=sum(message.status == "handed_over" for message in sent),
+            failed=sum(message.status not in ("completed", "handed_over", "") for message in sent),
+            dead_letters=len(self.dead),
+        )
+
+    async def _actions(self) -> Any:
+        def fetch() -> Any:
+            with urllib.request.urlopen(f"{self.shop_url}/shop/actions", timeout=30) as answer:
+                return json.load(answer)
+
+        return await asyncio.to_thread(fetch)
+
+    def recovery(self, at: float, until: float) -> tuple[float, float] | None:
+        """Seconds from a fault to (the next completed run of the slowest partition, the last answer to what was sent meanwhile).
+
+        Of messages sent in the three seconds after the fault, and before the next one; None when there are too few to tell.
+        """
+        after = [m for m in self.sent.values() if m.answered is not None and at < m.at <= min(at + 3.0, until)]
+        if len(after) < PARTITIONS * 2:
+            return None
+        first: dict[tuple[str, int], float] = {}
+        for message in after:
+            assert message.answered is not None
+            for way in (("in", message.partition), ("out", message.response_partition)):
+                first[way] = min(first.get(way, 1e9), message.answered - at)
+        return max(first.values()), max((message.answered or at) - at for message in after)
+
+
+async def _quietly(closing: Any) -> None:
+    try:
+        await asyncio.wait_for(closing, 5)
+    except (KafkaError, TimeoutError):
+        return
+
+
+@asynccontextmanager
+async def watching(bootstrap: str, shop_url: str, rate: float) -> AsyncIterator[Oracle]:
+    """Load and bookkeeping for as long as the block lasts."""
+    oracle = Oracle(bootstrap, shop_url, rate)
+    tasks = [asyncio.create_task(oracle.read()), asyncio.create_task(oracle.send())]
+    try:
+        yield oracle
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
