@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from aiokafka.errors import KafkaError
 from streams.runtime.closing import close
 from streams.runtime.model import Record, RuntimeFailed
 from streams.runtime.tolerant import tolerate_header_names
+
+METADATA_RETRY_S = 0.1
 
 
 def record_of(raw: Any) -> Record:
@@ -97,21 +100,30 @@ class Reader:
         return tuple(TopicPartition(topic, number) for topic in self._topics for number in range(counts[topic]))
 
 
-async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
-    """How many partitions each topic has. Raises RuntimeFailed when the broker does not answer or does not have one of them."""
+async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s: float = 5.0) -> dict[str, int]:
+    """How many partitions each topic has. Raises RuntimeFailed when the broker does not answer or does not have one of them.
+
+    A topic that was just created may be unknown to a broker for a moment, so a missing one is asked for again for a while.
+    """
+    topics = tuple(topics)
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + patience_s
     client: Any = AIOKafkaClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
-        known = await client.fetch_all_metadata()
+        while True:
+            known = await client.fetch_all_metadata()
+            counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
+            missing = sorted(topic for topic, count in counts.items() if not count)
+            if not missing:
+                return counts
+            if clock.time() >= deadline:
+                raise RuntimeFailed(f"the broker at {bootstrap} has no topic {', '.join(missing)}: create it first")
+            await asyncio.sleep(METADATA_RETRY_S)
     except KafkaError as error:
         raise unreachable(bootstrap, error) from error
     finally:
         await close(client.close())
-    counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
-    missing = sorted(topic for topic, count in counts.items() if not count)
-    if missing:
-        raise RuntimeFailed(f"the broker at {bootstrap} has no topic {', '.join(missing)}: create it first")
-    return counts
 
 
 def unreachable(bootstrap: str, error: Exception) -> RuntimeFailed:
