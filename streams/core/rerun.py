@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from msgspec.structs import replace
-
 from streams.core.graph import Graph, Node
-from streams.core.state import Message, NodeState, Phase, Run
+from streams.core.state import Message, NodeState, Phase, Rerun, Reused
 
 
-class Turn(Protocol):
-    """What is needed of the reducer's turn."""
+def taken_over(message: Message, graph: Graph) -> list[tuple[Node, Phase, NodeState, str]]:
+    """Which nodes end as they did in the old run, at no cost: (node, how it ended, its state, why), in the order they ended.
 
-    nodes: dict[str, NodeState]
-    graph: Graph | None
-
-    @property
-    def run(self) -> Run: ...
-    def update(self, **changes: Any) -> None: ...
-    def execute(self, node_id: str, state: NodeState, reason: str | None = None) -> None: ...
-    def skip(self, node: Node, reason: str) -> None: ...
-    def fail(self, node_id: str, state: NodeState, reason: str) -> None: ...
-
-
-def take_over(turn: Turn, message: Message) -> None:
-    """Let the nodes of the old run end as they did, at no cost; their edges are decided by the same conditions again.
-
-    What is left undecided afterwards begins with the node asked for. A message that is no rerun changes nothing.
+    Their edges are decided by the same conditions again; what is left undecided begins with the node asked for.
+    Nothing, for a message that is no rerun.
     """
-    rerun, graph = message.rerun, turn.graph
-    if rerun is None or graph is None:
-        return
-    for old in rerun.nodes:
-        node = graph.nodes.get(old.node_id)
-        if node is None or old.node_id in turn.nodes:
-            continue
-        if old.phase is Phase.EXECUTED:
-            ended = NodeState(Phase.RUNNING, output=old.output, error=old.error)
-            turn.execute(node.id, ended, f"taken over from run {rerun.run_id}")
-        elif old.phase is Phase.SKIPPED:
-            turn.skip(node, old.reason or "it was skipped in the run before")
-        else:  # whether `on_error` helps was decided then, and it did not
-            turn.fail(node.id, NodeState(Phase.FAILED, error=old.error), old.reason or "it failed in the run before")
-    spent = replace(message, rerun=replace(rerun, nodes=()))
-    turn.update(run=replace(turn.run, message=spent))
+    if message.rerun is None:
+        return []
+    ended = {old.node_id: old for old in message.rerun.nodes if old.node_id in graph.nodes}
+    return [
+        (graph.nodes[name], old.phase, NodeState(Phase.RUNNING, output=old.output, error=old.error), _why(message.rerun, old))
+        for name, old in ended.items()
+    ]
+
+
+def _why(rerun: Rerun, old: Reused) -> str:
+    if old.phase is Phase.EXECUTED:
+        return f"taken over from run {rerun.run_id}"
+    return old.reason or f"it {'was skipped' if old.phase is Phase.SKIPPED else 'failed'} in the run before"
 
 
 def after(graph: Graph, node_id: str) -> frozenset[str]:
