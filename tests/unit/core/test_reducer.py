@@ -376,3 +376,14 @@ def test_a_cancelled_run_answers_so_and_lets_the_next_message_begin():
     assert [type(output) for output in play.feed(cancel)] == [MessageSetAside]
     play.complete("a", "x")
     assert [response.message_id for response in play.responses()] == ["m1", "m2"]
+
+
+def test_the_end_of_one_run_and_the_beginning_of_the_next_have_different_ids():
+    """One completion ends a run and begins the next, whose nodes have the same names."""
+    condition = {"type": "python_expr", "expression": "message_id == 'm1'"}
+    play = Play(graph([{"id": "a", "condition": condition}], [("a", "END")]))
+    play.message(message_id="m1")
+    play.message(message_id="m2")
+    play.complete("a", "x")
+    assert [response.message_id for response in play.responses()] == ["m1", "m2"]
+    assert len({output.id for output in play.outputs}) == len(play.outputs)
