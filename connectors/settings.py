@@ -42,6 +42,12 @@ class Settings:
     """HIL_REPLICATION: copies of each partition; as many as there are brokers, at most three, when not set."""
     default_workflow: str = DEFAULT_WORKFLOW
     """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
+    instance: str | None = None
+    """HIL_INSTANCE: a name this process keeps over restarts and shares with no other: it gets its partitions back at once."""
+    session_timeout_ms: int = 5_000
+    """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
+    node_concurrency: int | None = None
+    """HIL_NODE_CONCURRENCY: tasks of one partition a node worker has in hand at once; by agent type when not set."""
     llm_base_url: str | None = None
     """HIL_LLM_BASE_URL: any OpenAI-compatible endpoint."""
     llm_api_key: str | None = field(default=None, repr=False)
@@ -88,6 +94,9 @@ class Settings:
             partitions=reader.number("HIL_PARTITIONS", 1, 10_000),
             replication=reader.number("HIL_REPLICATION", 1, 32_767),
             default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
+            instance=reader.text("HIL_INSTANCE"),
+            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 5_000,
+            node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),
             openai_api_key=reader.text("OPENAI_API_KEY"),
@@ -113,6 +122,9 @@ VARIABLES = frozenset(
         "HIL_PARTITIONS",
         "HIL_REPLICATION",
         "HIL_DEFAULT_WORKFLOW",
+        "HIL_INSTANCE",
+        "HIL_SESSION_TIMEOUT_MS",
+        "HIL_NODE_CONCURRENCY",
         "HIL_LLM_BASE_URL",
         "HIL_LLM_API_KEY",
         "OPENAI_API_KEY",

@@ -37,6 +37,7 @@ message.max.bytes={largest}
 replica.fetch.max.bytes={largest}
 socket.request.max.bytes={request}
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=500
 # One node holds everything, and few partitions of the internal topics are enough for it.
 default.replication.factor=1
 offsets.topic.replication.factor=1

@@ -151,20 +151,29 @@ class _Builder:
                             nodes[topic],
                             ExecutionCodec(),
                             changelogs={topic: topics.journal_of(topic)},
-                            concurrency=concurrency,
+                            concurrency=self.settings.node_concurrency or concurrency,
                         ),
                     )
                     for topic, concurrency in NODE_CONCURRENCY.items()
                 ]
             case "projector":
                 pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
-                settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED)
+                settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED, **self._membership())
                 send = self.publisher.send
                 return [(name, Projecting(lambda: BatchRuntime(settings, Projector(PostgresProjection(pool), send=send))))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
 
+    def _membership(self) -> dict[str, Any]:
+        session_ms = self.settings.session_timeout_ms
+        return {
+            "client_id": f"hil.{self.settings.instance}" if self.settings.instance else "hil",
+            "instance": self.settings.instance,
+            "session_timeout_ms": session_ms,
+            "heartbeat_interval_ms": session_ms // 5,
+        }
+
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
-        settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **more)
+        settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
         return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
@@ -28,6 +29,7 @@ from streams.runtime import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING_FILE = "running.json"
+INSTANCE_FILE = "instance"
 
 
 def bundled(*parts: str) -> Path:
@@ -62,6 +64,7 @@ class Application:
             kafka_bootstrap=parts.kafka_bootstrap,
             database_url=parts.database_url,
             partitions=self._settings.topic_partitions,
+            instance=self._settings.instance or _instance_of(self._settings.data),
         )
         settings, stand_in = await _with_stand_ins(settings, stack, report)
         inside = Application(settings)
@@ -179,6 +182,15 @@ def _announce(data: Path, addresses: Addresses) -> Callable[[], None]:
     path.touch(mode=0o600)
     path.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
     return lambda: path.unlink(missing_ok=True)
+
+
+def _instance_of(data: Path) -> str:
+    """The name of whoever runs on this data folder: one process at a time, and the next one is its heir."""
+    path = data / INSTANCE_FILE
+    data.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex, encoding="ascii")
+    return path.read_text(encoding="ascii")
 
 
 def _running_here(data: Path) -> Addresses | None:

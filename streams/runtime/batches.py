@@ -42,8 +42,9 @@ class BatchSettings:
     client_id: str = "hil"
     max_records: int = 2000
     """In one batch, of all partitions together."""
-    session_timeout_ms: int = 6_000
-    heartbeat_interval_ms: int = 1_500
+    instance: str | None = None
+    session_timeout_ms: int = 5_000
+    heartbeat_interval_ms: int = 1_000
 
 
 class BatchRuntime:
@@ -55,6 +56,7 @@ class BatchRuntime:
             settings.group,
             settings.topics,
             client_id=settings.client_id,
+            instance=settings.instance,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from streams.runtime.closing import close
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
 from streams.runtime.tolerant import tolerate_header_names
 
+log = logging.getLogger(__name__)
+
+BROKERS_LEAST_SESSION_MS = 6_000
+"""What a broker allows that has not been told otherwise."""
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
 
@@ -35,17 +40,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._committing: asyncio.Task[None] | None = None
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
-        self._consumer: Any = AIOKafkaConsumer(
+        self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
+
+    def _consumer_of(self, session_timeout_ms: int) -> Any:
+        settings = self._settings
+        return AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap,
             client_id=settings.client_id,
             group_id=settings.group,
+            group_instance_id=settings.instance,
             enable_auto_commit=False,
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-            session_timeout_ms=settings.session_timeout_ms,
+            session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
-            rebalance_timeout_ms=max(settings.session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
+            rebalance_timeout_ms=max(session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
             partition_assignment_strategy=(self._assignor,),
         )
 
@@ -65,11 +75,26 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             )
         except kafka_errors.NoOffsetForPartitionError:
             return {}  # a new partition, before it was opened and given its position
+        except kafka_errors.InvalidSessionTimeoutError:
+            await self._start_again()
+            return {}
         except kafka_errors.OffsetOutOfRangeError as error:
             raise RuntimeFailed(
                 f"{self._settings.group}: retention has deleted records before they were handled ({error})"
             ) from error
         return fetched
+
+    async def _start_again(self) -> None:
+        """The broker wants longer sessions. Nothing has been assigned yet: it says so at the first attempt to join."""
+        log.warning(
+            "%s: the broker does not allow a session timeout of %d ms (group.min.session.timeout.ms): going on with %d",
+            self._settings.group,
+            self._settings.session_timeout_ms,
+            BROKERS_LEAST_SESSION_MS,
+        )
+        await self.stop()
+        self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
+        await self.start()
 
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():

@@ -150,6 +150,9 @@ class RuntimeSettings:
     changelogs: Mapping[str, str] = field(default_factory=dict)
     """Source topic → compacted topic with as many partitions. Empty: stateless."""
     client_id: str = "hil"
+    instance: str | None = None
+    """Static membership (KIP-345): who comes back under this name gets its partitions back at once, and nobody else has to move.
+    The price: who stops is missed only after the session timeout. One living process may have the name, in each group."""
     concurrency: int = 1
     """Records of one partition handled at once. 1: strictly in order. More: in order per key, across keys at once."""
     max_in_flight: int = 1000
@@ -159,9 +162,9 @@ class RuntimeSettings:
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0
     """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
-    session_timeout_ms: int = 6_000
-    """How soon the group notices that a member is gone. 6 s is the least a broker accepts by default."""
-    heartbeat_interval_ms: int = 1_500
+    session_timeout_ms: int = 5_000
+    """How soon the group notices that a member is gone. Where `group.min.session.timeout.ms` forbids it, 6 s."""
+    heartbeat_interval_ms: int = 1_000
     max_attempts: int = 3
     """How often a record is handled before an exception of its handler sends it to dead letters."""
     retry_backoff_s: float = 0.1
