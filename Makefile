@@ -1,8 +1,9 @@
 # make run    the whole thing on this machine: Kafka, Postgres, agents; sends the bundled messages and shows the answers
 # make test   every test, against a real Kafka and a real Postgres
+# make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
 # make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
 .DEFAULT_GOAL := help
-.PHONY: help run up test check style types imports schemas workflows compose lock clean
+.PHONY: help run up test check histories style types imports schemas workflows compose lock clean
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -44,6 +45,9 @@ imports: $(READY)
 
 schemas: $(READY)
 	@$(BIN)/hil schemas check
+
+histories: $(READY)
+	@$(BIN)/python -m tests.support.histories
 
 workflows: $(READY)
 	@$(BIN)/hil workflows validate workflows/*.yaml

@@ -26,7 +26,7 @@ def verify_history(history: History) -> Counts:
     events, outputs = _partitions(history.of(CONVERSATION_EVENTS)), _partitions(history.of(WORKFLOW_EVENTS))
     total = Counts()
     for partition in sorted(events.keys() | outputs.keys()):
-        verification = Verification(graphs, dead=dead)
+        verification = Verification(graphs, complete=True, dead=dead)
         for record in events.get(partition, ()):
             verification.event(record)
         for record in outputs.get(partition, ()):

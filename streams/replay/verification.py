@@ -83,6 +83,8 @@ class Verification:
     definitions: Mapping[str, Graph]
     whole: bool = True
     """The period begins where the log began."""
+    complete: bool = False
+    """The log ends with the outputs of these events: one more is one too many, and not that of a later event."""
     dead: Collection[tuple[int, int]] = frozenset()
     """(partition, offset) of the events that went to dead letters."""
     counts: Counts = field(default_factory=Counts)
@@ -93,6 +95,8 @@ class Verification:
     _claimed: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     """Hash of an id → (hash of the value, fingerprint of its schema), the latest REMEMBERED."""
     _causes: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
+    _raised: dict[str, str] = field(default_factory=dict)
+    """Event → why nothing could be decided about it. As long as the log has no output of it either, that is as it was."""
     _unknown: dict[str, str] = field(default_factory=dict)
     """Conversation → the definition it asked for last that is not known here."""
 
@@ -123,12 +127,14 @@ class Verification:
             return
         try:
             decision = decide(before, event, self.definitions)
-        except Exception:  # noqa: BLE001  the processor would have sent it to dead letters too, and left the state alone
+        except Exception as error:  # noqa: BLE001  the processor sends it to dead letters then, and leaves the state alone
             self.counts.passed_over += 1
+            self._raised[event.id] = f"today's reducer raises {type(error).__name__}: {error}"
             return
         if isinstance(event, (MessageReceived, RerunRequested)) and event.digest not in self.definitions:
             self._unknown[name] = f"{event.workflow}@{event.version} ({event.digest})"
         self._states[name] = decision.conversation
+        self.counts.conversations += before is None
         self._causes.append(event.id)
         partition, offset = record.partition, record.offset
         self._expected.extend((output, partition, offset) for output in decision.outputs if isinstance(output, Decided))
@@ -136,7 +142,6 @@ class Verification:
     def _begins(self, name: str, event: Event) -> bool:
         """The first event of a conversation. False: it began before the period."""
         if self.whole:
-            self.counts.conversations += 1
             return True
         known = self._known.get(name)
         if known is None:
@@ -146,7 +151,6 @@ class Verification:
                 known = Known.LEFT_OUT
                 self.counts.left_out += 1
             self._known[name] = known
-            self.counts.conversations += known is not Known.LEFT_OUT
         return known is not Known.LEFT_OUT
 
     # ------------------------------------------------------------------------------------------- what was decided
@@ -215,12 +219,15 @@ class Verification:
         name = recorded.conversation_id
         if not self.whole and (name not in self._known or self._known[name] is Known.LEFT_OUT or self._leave_out(name)):
             return
+        cause = getattr(recorded, "cause_id", "")
+        if cause in self._raised:
+            raise self._differs("unexpected", record, recorded=recorded, reason=self._raised[cause])
         if self._expected:
             expected, partition, offset = self._expected[0]
             kind: Kind = "missing" if any(item.id == recorded.id for item, _, _ in self._expected) else "unexpected"
             raise self._differs(kind, record, expected=expected, recorded=recorded, cause=(partition, offset))
         # An event that was published twice is set aside the second time, which may lie behind the end of the period.
-        if getattr(recorded, "cause_id", None) in self._causes and not isinstance(recorded, MessageSetAside):
+        if self.complete or (cause in self._causes and not isinstance(recorded, MessageSetAside)):
             raise self._differs("unexpected", record, recorded=recorded)
         self.counts.later += 1
 

@@ -186,6 +186,21 @@ def test_an_unreadable_output_is_a_difference():
     assert difference(events_of(play), outputs).kind == "unreadable"
 
 
+def test_a_reducer_that_raises_where_it_once_decided_differs(monkeypatch: pytest.MonkeyPatch):
+    def broken(*given: Any) -> None:
+        raise RuntimeError("no")
+
+    play = played()
+    monkeypatch.setattr("streams.replay.verification.decide", broken)
+    found = difference(events_of(play), outputs_of(play))
+    assert (found.kind, found.reason) == ("unexpected", "today's reducer raises RuntimeError: no")
+
+
+def test_nothing_may_follow_a_history_that_is_complete():
+    play = played()
+    assert difference(events_of(play)[:1], outputs_of(play), complete=True).kind == "unexpected"
+
+
 class TestFromTheMiddle:
     """Retention has cut the log, or the operator asked for a later period."""
 
