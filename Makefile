@@ -1,9 +1,10 @@
 # make run    the whole thing on this machine: Kafka, Postgres, agents; sends the bundled messages and shows the answers
 # make test   every test, against a real Kafka and a real Postgres
+# make simulate SEEDS=2000 [FROM=0] [JOBS=2]   that many schedules of everything going wrong; REPLAY=… for one that failed
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
 # make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
 .DEFAULT_GOAL := help
-.PHONY: help run up test check histories style types imports schemas workflows compose lock clean
+.PHONY: help run up test check simulate histories style types imports schemas workflows compose lock clean
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -30,6 +31,9 @@ up: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist loadgroup --cov --cov-report=term --no-cov-on-fail $(ARGS)
+
+simulate: $(READY)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) --jobs $(or $(JOBS),2) --replay "$(REPLAY)"
 
 check: style types imports schemas workflows test
 

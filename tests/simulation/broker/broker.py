@@ -1,0 +1,229 @@
+"""The broker as its clients reach it: topics, logs, coordinators, and the network between, which may lose or delay anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka_errors
+
+from tests.simulation.broker.groups import Groups
+from tests.simulation.broker.log import Entry, PartitionLog, Sent
+from tests.simulation.broker.transactions import Transactions
+from tests.simulation.world import EPOCH_MS, Process, World
+
+Answer = Callable[[Any], None]
+
+
+class Lost(Exception):
+    """The connection broke: nobody knows whether the request arrived."""
+
+
+@dataclass(slots=True)
+class Network:
+    """What happens to requests on their way. A schedule replaces `meddle`."""
+
+    latency_s: float = 0.0008
+    meddle: Callable[[Process, str, bool], str | None] | None = None
+    """(process, kind of request, answered) → None, or what to do: lose | refuse | slow."""
+
+
+@dataclass
+class Topic:
+    logs: list[PartitionLog]
+    compacted: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """What keeps a member in its group."""
+
+    group: str
+    member: str
+    session_timeout_ms: int
+    heartbeat_ms: int
+    told: Callable[[type[Exception]], None]
+
+
+class Broker:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.network = Network()
+        self.topics: dict[str, Topic] = {}
+        self.appended: Callable[[TopicPartition, Entry], None] | None = None
+        self.committed: Callable[[str, TopicPartition, int], None] | None = None
+        self.transaction_ended: Callable[[str], None] | None = None
+        self.transactions = Transactions(
+            self.log,
+            self._end_offsets,
+            self._soon,
+            lambda ms, then: world.at(ms / 1000, then),
+            self.now_ms,
+            lambda name: self.transaction_ended(name) if self.transaction_ended is not None else None,
+        )
+        self.groups = Groups(
+            lambda name: len(self.topics[name].logs),
+            lambda ms, then: world.at(ms / 1000, then),
+            world.random,
+            lambda group, tp, offset: self.committed(group, tp, offset) if self.committed is not None else None,
+        )
+        self._sessions: dict[Process, list[Session]] = {}
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + int(self.world.now * 1000)
+
+    def create(self, name: str, partitions: int, *, compacted: bool = False) -> None:
+        logs = [PartitionLog(TopicPartition(name, number), self._tell) for number in range(partitions)]
+        self.topics[name] = Topic(logs, compacted)
+
+    def log(self, tp: TopicPartition) -> PartitionLog:
+        topic = self.topics.get(tp.topic)
+        if topic is None or tp.partition >= len(topic.logs):
+            raise kafka_errors.UnknownTopicOrPartitionError
+        return topic.logs[tp.partition]
+
+    def _tell(self, tp: TopicPartition, entry: Entry) -> None:
+        if self.appended is not None:
+            self.appended(tp, entry)
+
+    def _soon(self, then: Callable[[], None]) -> None:
+        self.world.at(self._latency(), then)
+
+    def _end_offsets(self, group: str, pid: int, commit: bool) -> None:
+        self.groups.end_transaction(group, pid, commit)
+
+    # requests
+
+    def ask(self, process: Process, kind: str, request: Callable[[Answer], None]) -> asyncio.Future[Any]:
+        """Send a request; the future gets the answer, an exception the broker answered with, or Lost. May never be answered."""
+        future: asyncio.Future[Any] = process.create_future()
+        fate = self.network.meddle(process, kind, False) if self.network.meddle is not None else None
+        if fate == "lose":
+            self._lose(process, future)
+        else:
+            delay = self._latency() * (300 if fate == "slow" else 1)
+            self.world.at(delay, self._arrive, process, kind, request, future, fate == "refuse")
+        return future
+
+    def _arrive(
+        self, process: Process, kind: str, request: Callable[[Answer], None], future: asyncio.Future[Any], refuse: bool
+    ) -> None:
+        if not process.alive and self.world.random.random() < 0.5:
+            return  # it was still in the buffers of the machine that died
+
+        def answer(value: Any) -> None:
+            fate = self.network.meddle(process, kind, True) if self.network.meddle is not None else None
+            if fate == "lose":
+                self._lose(process, future)
+            else:
+                delay = self._latency() * (300 if fate == "slow" else 1)
+                self.world.at(delay, _deliver, process, future, value)
+
+        if refuse:
+            answer(kafka_errors.TopicAuthorizationFailedError)
+            return
+        try:
+            request(answer)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+            answer(error)
+
+    def _lose(self, process: Process, future: asyncio.Future[Any]) -> None:
+        self.world.at(0.01 + self._latency(), _deliver, process, future, Lost())
+
+    def _latency(self) -> float:
+        chance = self.world.random.random()
+        return self.network.latency_s * (0.2 + 1.6 * chance if chance < 0.95 else 12 * chance)
+
+    # what the requests do
+
+    def produce(
+        self, transactional_id: str | None, pid: int, epoch: int, batches: Sequence[tuple[TopicPartition, int, Sequence[Sent]]]
+    ) -> dict[TopicPartition, int | Exception]:
+        """One produce request: per partition the offset, or the error."""
+        answers: dict[TopicPartition, int | Exception] = {}
+        for tp, sequence, records in batches:
+            try:
+                log = self.log(tp)
+                if transactional_id is not None:
+                    self.transactions.verify(transactional_id, pid, epoch, tp=tp)
+                answers[tp] = log.produce(pid, epoch, sequence, records, transactional=transactional_id is not None)
+            except kafka_errors.KafkaError as error:
+                answers[tp] = error
+        return answers
+
+    def commit_offset_in_transaction(
+        self, transactional_id: str, pid: int, epoch: int, group: str, offsets: dict[TopicPartition, int]
+    ) -> None:
+        self.transactions.verify(transactional_id, pid, epoch, group=group)
+        self.groups.commit_in_transaction(group, pid, offsets)
+
+    def fetch(self, tp: TopicPartition, offset: int, *, committed: bool, limit: int, answer: Answer) -> None:
+        """Answers (records, where to go on, high watermark) as soon as there is something past the offset."""
+        log = self.log(tp)
+
+        def attempt() -> None:
+            try:
+                entries, following = log.read(offset, limit, committed=committed)
+            except kafka_errors.KafkaError as error:
+                answer(error)
+                return
+            if following > offset:
+                answer((entries, following, log.end))
+            else:
+                log.waiting.append(attempt)
+
+        attempt()
+
+    # sessions
+
+    def register(self, process: Process, session: Session) -> None:
+        """A member is alive as long as its process is."""
+        known = self._sessions.get(process)
+        if known is None:
+            known = self._sessions[process] = []
+            process.deaths.append(lambda: self.silent(process))
+        if all(each.member != session.member for each in known):
+            known.append(session)
+            if process.frozen or not process.alive:
+                self.world.at(session.session_timeout_ms / 1000, self._expire, process, process.silences, session)
+
+    def forget(self, process: Process, member: str) -> None:
+        self._sessions[process] = [session for session in self._sessions.get(process, ()) if session.member != member]
+
+    def silent(self, process: Process) -> None:
+        """The process sends nothing any more, for now or for good."""
+        process.silences += 1
+        for session in self._sessions.get(process, ()):
+            last = self.world.random.random() * session.heartbeat_ms
+            self.world.at((session.session_timeout_ms - last) / 1000, self._expire, process, process.silences, session)
+
+    def heard(self, process: Process) -> None:
+        """The process is back from its silence; its heartbeats are overdue and go out at once."""
+        for session in self._sessions.get(process, ()):
+            self.world.at(self._latency() + self.world.random.random() * 0.1, self._overdue, session)
+
+    def _expire(self, process: Process, silence: int, session: Session) -> None:
+        if process.silences == silence and (process.frozen or not process.alive):
+            self.groups.expire(session.group, session.member)
+
+    def _overdue(self, session: Session) -> None:
+        if session.member not in self.groups.group(session.group).members:
+            session.told(kafka_errors.UnknownMemberIdError)
+
+
+def _deliver(process: Process, future: asyncio.Future[Any], value: Any) -> None:
+    process.call_soon(_resolve, future, value)
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if future.done():
+        return
+    if isinstance(value, BaseException):
+        future.set_exception(value)
+    elif isinstance(value, type) and issubclass(value, BaseException):
+        future.set_exception(value())
+    else:
+        future.set_result(value)

@@ -1,0 +1,1 @@
+"""aiokafka's clients as far as the runtime uses them, on the in-memory broker."""

@@ -1,0 +1,35 @@
+"""Requests that are asked again until they are answered, as aiokafka does with everything that may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import errors as kafka_errors
+
+from tests.simulation.broker.broker import Answer, Broker, Lost
+from tests.simulation.world import Process
+
+BACKOFF_S = 0.1
+
+
+async def ask(
+    broker: Broker,
+    process: Process,
+    kind: str,
+    request: Callable[[Answer], None],
+    *,
+    backoff_s: float = BACKOFF_S,
+    again_on: tuple[type[Exception], ...] = (kafka_errors.ConcurrentTransactions,),
+) -> Any:
+    while True:
+        try:
+            return await broker.ask(process, kind, request)
+        except (Lost, *again_on):
+            await asyncio.sleep(backoff_s)
+
+
+def told(what: Callable[..., Any], *args: Any) -> Callable[[Answer], None]:
+    """A request whose answer is what a function of the broker returns."""
+    return lambda answer: answer(what(*args))

@@ -1,0 +1,89 @@
+"""Puts the in-memory clients in the place of aiokafka's, for as long as a schedule runs. The runtime itself is not changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+from unittest import mock
+
+import agents.meter
+import streams.core.graph
+import streams.runtime
+from tests.simulation.broker.broker import Broker
+from tests.simulation.clients.asking import ask, told
+from tests.simulation.clients.consumer import Consumer
+from tests.simulation.clients.producer import Producer
+from tests.simulation.world import Process
+
+_cached_template = lru_cache(maxsize=4096)(streams.core.graph.Template)
+"""Compiling a template is pure, and slow beside everything else here."""
+
+
+class Client:
+    """AIOKafkaClient as far as `partition_counts` uses it."""
+
+    def __init__(self, broker: Broker, process: Process) -> None:
+        self._broker, self._process = broker, process
+
+    async def bootstrap(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def fetch_all_metadata(self) -> Any:
+        broker = self._broker
+
+        class Cluster:
+            def partitions_for_topic(self, name: str) -> set[int] | None:
+                topic = broker.topics.get(name)
+                return None if topic is None else set(range(len(topic.logs)))
+
+        return await ask(broker, self._process, "metadata", told(Cluster))
+
+
+def quick_templates() -> Any:
+    """A context in which the reducer's graphs compile each template once."""
+    return mock.patch.object(streams.core.graph, "Template", _cached_template)
+
+
+@contextmanager
+def simulated(broker: Broker) -> Iterator[None]:
+    """Inside, whatever in streams.runtime makes a Kafka client gets one of `broker`."""
+
+    def process() -> Process:
+        running = asyncio.get_running_loop()
+        assert isinstance(running, Process)
+        return running
+
+    made = {
+        "AIOKafkaProducer": lambda **config: Producer(broker, process(), **config),
+        "AIOKafkaConsumer": lambda **config: Consumer(broker, process(), **config),
+        "AIOKafkaClient": lambda **config: Client(broker, process()),
+    }
+    clock = {"clock": lambda: broker.world.now}
+    patched: list[tuple[Any, str, Any]] = []
+    with quick_templates():
+        for name, module in list(sys.modules.items()):
+            if name.startswith("streams.runtime."):
+                for attribute, fake in made.items():
+                    if hasattr(module, attribute):
+                        patched.append((module, attribute, getattr(module, attribute)))
+                        setattr(module, attribute, fake)
+        metered = (agents.meter.MeteredModel, agents.meter.MeteredTools)
+        before = [kind.__init__.__kwdefaults__ for kind in metered]  # type: ignore[misc]
+        for kind in metered:
+            kind.__init__.__kwdefaults__ = clock  # type: ignore[misc]
+        disabled = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+            for kind, defaults in zip(metered, before, strict=True):
+                kind.__init__.__kwdefaults__ = defaults  # type: ignore[misc]
+            for module, attribute, real in patched:
+                setattr(module, attribute, real)
