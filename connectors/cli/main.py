@@ -71,6 +71,16 @@ def build(system: System, groups: Sequence[typer.Typer]) -> typer.Typer:
         """Print topics as they flow."""
         console.run(records.watch(system, topics, start=start, as_json=as_json, limit=limit))
 
+    @app.command()
+    def cancel(
+        conversation: Annotated[str, typer.Argument(help="conversation_id")],
+        run: Annotated[str, typer.Argument(help="run_id, as on workflow.events.")],
+        reason: Annotated[str, typer.Option(help="Why; the customer does not see it.")] = "",
+    ) -> None:
+        """End a run before it is done. The customer is told; the next message of the conversation begins."""
+        console.run(system.cancel(conversation, run, reason=reason))
+        console.report("asked for; a run that is over already is left as it is")
+
     for name, purpose in PROCESSORS.items():
         app.command(name, help=f"{purpose} Runs until SIGTERM; needs HIL_KAFKA_BOOTSTRAP or a running `hil up`.")(
             _processor(system, name)

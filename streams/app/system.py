@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import signal
@@ -19,13 +20,16 @@ from connectors.kafka import admin
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import open_pool
 from connectors.settings import Settings
+from schemas.events import CancelRequested
+from schemas.ids import derive
 from streams.app import publishing
 from streams.app.gateway import KafkaGateway
 from streams.app.knowledge import knowledge
-from streams.app.processors import ALL, Running, database_of, kafka_of, running
+from streams.app.processors import ALL, Running, clock_ms, database_of, kafka_of, running
 from streams.app.stand_ins import stand_ins
 from streams.app.words import in_words
 from streams.runtime import Publisher
+from streams.wire import outgoing
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING_FILE = "running.json"
@@ -136,6 +140,19 @@ class Application:
     async def list_workflows(self) -> list[PublishedWorkflow]:
         with in_words():
             return await publishing.list_published(kafka_of(self._known()))
+
+    async def cancel(self, conversation_id: str, run_id: str, *, reason: str) -> None:
+        event = CancelRequested(
+            id=derive(conversation_id, run_id, "cancel"),
+            time_ms=clock_ms(),
+            conversation_id=conversation_id,
+            run_id=run_id,
+            reason=reason,
+            requested_by=getpass.getuser(),
+        )
+        with in_words():
+            async with Publisher(kafka_of(self._known())) as publisher:
+                await publisher.send([outgoing(event)])
 
     async def knowledge(
         self, action: Literal["add", "list", "search", "remove"], arguments: Mapping[str, Any]
