@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.cli.ports import CannotGoOn, Report
+from connectors.kafka import admin
 from connectors.postgres.pool import open_pool
 from connectors.postgres.projection import PostgresProjection
 from connectors.settings import Settings
@@ -87,6 +88,8 @@ async def running(
     `workshop`: another one than that of real models and tools, for measuring the engine alone.
     """
     bootstrap = kafka_of(settings)
+    if faults := await admin.check_topics(bootstrap):
+        raise CannotGoOn("the topics are not as the processors need them:\n" + "\n".join(faults))
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
         publisher = await stack.enter_async_context(Publisher(bootstrap))
