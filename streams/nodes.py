@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import msgspec
-
 from agents.errors import Fatal, Park, Retryable
-from agents.journal import Entry, JournaledModel, JournaledTools
+from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import prepare
@@ -21,6 +19,7 @@ from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Out
 from schemas.ids import derive
 from schemas.workflow.definition import Node
 from streams.definitions import Definitions, Workflow
+from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
 from streams.wire import incoming, outgoing
 
@@ -32,30 +31,6 @@ KEEP_FINISHED_MS = 3_600_000
 
 MAX_COMPLETION_BYTES = 262_144
 """The largest completion a node may publish; dozens of them fit into one response."""
-
-
-class Execution(msgspec.Struct, frozen=True, array_like=True):
-    """What is remembered of one execution. Entries outlive an attempt, so the next one goes on where it failed."""
-
-    entries: dict[str, Entry] = {}
-    finished_attempt: int = 0
-    finished_ms: int = 0
-    completion: tuple[bytes, tuple[tuple[str, bytes], ...]] | None = None
-    """The record that was published, value and headers."""
-
-
-class ExecutionCodec:
-    """Execution ⇄ changelog value."""
-
-    def __init__(self) -> None:
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(Execution)
-
-    def encode(self, state: Execution) -> bytes:
-        return self._encoder.encode(state)
-
-    def decode(self, data: bytes) -> Execution:
-        return self._decoder.decode(data)
 
 
 class Workshop(Protocol):
@@ -162,55 +137,6 @@ class Nodes:
             old = step.get(key)
             if old is not None and old.finished_ms < now_ms - KEEP_FINISHED_MS:
                 step.put(key, None)
-
-
-class StepJournal:
-    """agents.journal.Journal on the partition's state.
-
-    Intents, and results of what may not be repeated, are durable before the agent goes on. Other results become durable beside
-    its next step: an agent with a single model call never writes here, its completion says it all.
-    """
-
-    def __init__(self, step: Step[Execution], execution_id: str, execution: Execution) -> None:
-        self._step = step
-        self._execution_id = execution_id
-        self._entries = dict(execution.entries)
-        self._unsaved = False
-        self._saving: list[asyncio.Future[None]] = []
-
-    def lookup(self, step: str) -> Entry | None:
-        if self._unsaved and step not in self._entries:
-            self._saving.append(asyncio.ensure_future(self._save()))
-        return self._entries.get(step)
-
-    async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
-        self._entries[step] = Entry(intent=detail)
-        await self._save_now()
-
-    async def result(self, step: str, value: Mapping[str, Any]) -> None:
-        entry = self._entries.get(step) or Entry()
-        self._entries[step] = Entry(entry.intent, value)
-        if entry.intent is None:
-            self._unsaved = True
-        else:
-            await self._save_now()
-
-    async def settled(self) -> None:
-        """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""
-        await asyncio.gather(*self._saving)
-
-    def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
-        assert completion.value is not None
-        return Execution(self._entries if keep else {}, attempt, at_ms, (completion.value, completion.headers))
-
-    async def _save_now(self) -> None:
-        saving = asyncio.ensure_future(self._save())
-        self._saving.append(saving)
-        await asyncio.shield(saving)
-
-    async def _save(self) -> None:
-        self._unsaved = False
-        await self._step.journal(self._execution_id, Execution(dict(self._entries)))
 
 
 def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:

@@ -23,7 +23,8 @@ from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.intake import Intake
-from streams.nodes import ExecutionCodec, Nodes, Workshop
+from streams.journal import ExecutionCodec
+from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming

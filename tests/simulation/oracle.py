@@ -28,7 +28,7 @@ from streams.core.reducer import decide
 from streams.core.state import Conversation, ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
-from streams.nodes import ExecutionCodec
+from streams.journal import ExecutionCodec
 from streams.runtime import Record
 from streams.wire import outgoing
 from tests.simulation.broker.broker import Broker

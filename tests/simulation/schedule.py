@@ -18,7 +18,8 @@ from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions, published
 from streams.intake import Intake
-from streams.nodes import ExecutionCodec, Nodes
+from streams.journal import ExecutionCodec
+from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.patching import quick_templates, simulated

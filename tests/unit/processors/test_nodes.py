@@ -13,7 +13,8 @@ from agents.ports import AgentResult, ChatModel, ChatReply, ChatRequest, ToolCal
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
-from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Execution, ExecutionCodec, Nodes
+from streams.journal import Execution, ExecutionCodec
+from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
 from streams.runtime import Fenced, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
 
