@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from agents.errors import Fatal
 from agents.ports import HistoryMessage, Memory, Passage, Work
 from schemas.events import NodeTask
 from schemas.workflow.definition import Node, WorkflowDefinition
-from schemas.workflow.scope import template_scope
+from schemas.workflow.scope import not_run, template_scope
 from schemas.workflow.templates import Template, TemplateFault
 
 PROFILES = ("fast", "balanced", "powerful")
@@ -20,26 +21,67 @@ MAX_QUERY = 2000
 """Characters of a customer's message that are searched for."""
 
 
-async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, memory: Memory) -> Work:
-    """The work of one attempt. Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a node's prompts need of its definition, found out once for all its tasks."""
+
+    node: Node
+    instruction: Template
+    system: Template | None
+    names: frozenset[str]
+    sources: frozenset[str]
+    profile: str
+    window: int
+    top_k: int
+    nodes: Mapping[str, Any]
+    """Every node of the workflow, as a prompt sees one that has not run."""
+    predecessors: tuple[str, ...]
+    declared: tuple[str, ...]
+
+
+def plan(node: Node, definition: WorkflowDefinition) -> Plan:
+    """Raises Fatal for a template that does not compile."""
     try:
         instruction, system = _compiled(node.instruction), _compiled(node.system_prompt or "")
     except TemplateFault as fault:
         raise Fatal(f"node {node.id}: {fault}. Mend the template in the definition.") from fault
-    names = instruction.names | system.names
-    sources = set(node.config.context_sources)
+    predecessors = tuple(dict.fromkeys(edge.source for edge in definition.workflow.edges if edge.target == node.id))
+    schemas = [each.config.output_schema or {} for each in definition.workflow.nodes if each.id in predecessors]
+    return Plan(
+        node=node,
+        instruction=instruction,
+        system=system if node.system_prompt else None,
+        names=instruction.names | system.names,
+        sources=frozenset(node.config.context_sources),
+        profile=profile_of(node.config.model_profile, definition.llm_profiles),
+        window=definition.memory.short_term.window_size,
+        top_k=definition.memory.long_term.top_k,
+        nodes=not_run(each.id for each in definition.workflow.nodes),
+        predecessors=predecessors,
+        declared=tuple(name for schema in schemas for name in schema.get("properties") or ()),
+    )
+
+
+async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, memory: Memory) -> Work:
+    """`work_of`, planned for this task alone."""
+    return await work_of(task, plan(node, definition), memory)
+
+
+async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
+    """The work of one attempt. Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready."""
+    node, names, sources = plan.node, plan.names, plan.sources
     said = _customer_text(task.input)
     history: Sequence[HistoryMessage] = ()
     knowledge: Sequence[Passage] = ()
     if HISTORY in names or HISTORY in sources:
-        limit = definition.memory.short_term.window_size
+        limit = plan.window
         history = await memory.history(task.conversation_id, before=task.ordinal, limit=limit) if limit else ()
     if (KNOWLEDGE in names or KNOWLEDGE in sources) and said.strip():
-        knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=definition.memory.long_term.top_k)
-    scope = _scope(task, node, definition, history, knowledge)
+        knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=plan.top_k)
+    scope = _scope(task, plan, history, knowledge)
     try:
-        asked = instruction.render(scope, node=node.id)
-        told = system.render(scope, node=node.id) if node.system_prompt else None
+        asked = plan.instruction.render(scope, node=node.id)
+        told = plan.system.render(scope, node=node.id) if plan.system is not None else None
     except TemplateFault as fault:
         raise Fatal(f"{fault}. Mend the template, or give the field in the message's context.") from fault
     if HISTORY in sources - names:
@@ -57,7 +99,7 @@ async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, me
         attempt=task.attempt,
         instruction=asked,
         system_prompt=told,
-        profile=profile_of(config.model_profile, definition.llm_profiles),
+        profile=plan.profile,
         customer_text=said,
         output_schema=config.output_schema,
         temperature=config.temperature,
@@ -91,20 +133,16 @@ def _compiled(source: str) -> Template:
     return Template(source)
 
 
-def _scope(
-    task: NodeTask, node: Node, definition: WorkflowDefinition, history: Sequence[HistoryMessage], knowledge: Sequence[Passage]
-) -> dict[str, Any]:
-    predecessors = list(dict.fromkeys(edge.source for edge in definition.workflow.edges if edge.target == node.id))
-    schemas = [each.config.output_schema or {} for each in definition.workflow.nodes if each.id in predecessors]
+def _scope(task: NodeTask, plan: Plan, history: Sequence[HistoryMessage], knowledge: Sequence[Passage]) -> dict[str, Any]:
     return template_scope(
         task.input,
         task.context,
-        [each.id for each in definition.workflow.nodes],
+        plan.nodes,
         task.outputs,
-        predecessors,
+        plan.predecessors,
         [{"role": each.role, "text": each.text} for each in history],
         [{"title": each.title, "text": each.text, "score": each.score} for each in knowledge],
-        declared=[name for schema in schemas for name in schema.get("properties") or ()],
+        declared=plan.declared,
     )
 
 

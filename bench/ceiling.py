@@ -1,75 +1,94 @@
-"""The ceiling: the records of a three-node run on bare aiokafka. No reducer, schemas, state, audit or recovery.
+"""The ceiling: the records of a three-node run on bare aiokafka. No reducer, no schemas, no audit, no recovery.
 
-message → task → completion → task → completion → task → completion → response: 8 records. Two ways: `plain` calls
-`producer.send` for each record and leaves batching and partitions to aiokafka, as its documentation does; `packed` fills whole
-batches by hand for partitions known beforehand. Both read whole batches and let the client's timer commit.
+message → task → completion → task → completion → task → completion → response: 8 records, and the conversation's state on a
+changelog after each of its four events. `plain` is the ordinary program: each record is JSON that is read, changed and sent on
+with `producer.send`, which batches and partitions by key. `packed` shows what the client alone can do: constant bytes, whole
+batches filled by hand, partitions known beforehand, nothing read, nothing decided, no state written.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.stage import say_ready, until_end_of_input
+from bench.workshop import ANSWER
 
-MESSAGES, TASKS, COMPLETIONS, RESPONSES = (f"bench.bare.{name}" for name in ("messages", "tasks", "completions", "responses"))
-TOPICS = (MESSAGES, TASKS, COMPLETIONS, RESPONSES)
+NAMES = ("messages", "tasks", "completions", "responses", "state")
+MESSAGES, TASKS, COMPLETIONS, RESPONSES, STATE = TOPICS = tuple(f"bench.bare.{name}" for name in NAMES)
 NODES = 3
 BODY = b"x" * 300
 
 
-class Bare:
-    def __init__(self, producer: Any, group: str, topics: tuple[str, ...], bootstrap: str, way: str) -> None:
+class Stage:
+    """One consumer and what it makes of each record."""
+
+    def __init__(self, producer: Any, group: str, topics: tuple[str, ...], bootstrap: str) -> None:
         self._producer = producer
-        self._send = self._packed if way == "packed" else self._plain
         self._consumer: Any = AIOKafkaConsumer(
             *topics, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", fetch_max_wait_ms=100
         )
-        self._steps: dict[bytes, int] = {}
+        self._states: dict[bytes, Any] = {}
 
     async def run(self) -> None:
         await self._consumer.start()
         try:
             while True:
                 for source, records in (await self._consumer.getmany(timeout_ms=500)).items():
-                    await self._pass_on(source.topic, source.partition, records)
+                    await self.pass_on(source.topic, source.partition, records)
                 await asyncio.sleep(0)
         finally:
             await self._consumer.stop()
 
-    async def _pass_on(self, topic: str, partition: int, records: list[Any]) -> None:
-        keys: dict[str, list[bytes]] = {}
-        for record in records:
-            keys.setdefault(self._target(topic, record.key), []).append(record.key)
-        for target, found in keys.items():
-            await self._send(target, partition, found)
+    async def pass_on(self, topic: str, partition: int, records: list[Any]) -> None:
+        raise NotImplementedError
 
-    def _target(self, topic: str, key: bytes) -> str:
+    def next_topic(self, topic: str, key: bytes, done: int) -> str:
         if topic == TASKS:
             return COMPLETIONS
-        done = self._steps[key] = self._steps.get(key, -1) + 1
-        if done < NODES:
-            return TASKS
-        del self._steps[key]
-        return RESPONSES
+        return TASKS if done < NODES else RESPONSES
 
-    async def _plain(self, topic: str, partition: int, keys: list[bytes]) -> None:
-        for key in keys:
-            await self._producer.send(topic, BODY, key=key)
 
-    async def _packed(self, topic: str, partition: int, keys: list[bytes]) -> None:
-        builder = self._producer.create_batch()
-        for key in keys:
-            if builder.append(key=key, value=BODY, timestamp=None) is None:
-                builder.close()
-                await self._producer.send_batch(builder, topic, partition=partition)
-                builder = self._producer.create_batch()
-                builder.append(key=key, value=BODY, timestamp=None)
-        builder.close()
-        await self._producer.send_batch(builder, topic, partition=partition)
+class Plain(Stage):
+    async def pass_on(self, topic: str, partition: int, records: list[Any]) -> None:
+        for record in records:
+            body = json.loads(record.value)
+            if topic == TASKS:
+                body |= {"output": {"response": ANSWER}}
+            else:
+                outputs = self._states.setdefault(record.key, {})
+                if topic == COMPLETIONS:
+                    outputs[f"n{len(outputs) + 1}"] = body.pop("output")
+                await self._producer.send(STATE, json.dumps(outputs).encode(), key=record.key)
+                if len(outputs) == NODES:
+                    body |= {"outputs": self._states.pop(record.key)}
+            target = self.next_topic(topic, record.key, len(body["outputs"]) if "outputs" in body else 0)
+            await self._producer.send(target, json.dumps(body).encode(), key=record.key)
+
+
+class Packed(Stage):
+    async def pass_on(self, topic: str, partition: int, records: list[Any]) -> None:
+        keys: dict[str, list[bytes]] = {}
+        for record in records:
+            done = 0
+            if topic != TASKS:
+                done = self._states.get(record.key, -1) + 1
+                self._states[record.key] = done
+            keys.setdefault(self.next_topic(topic, record.key, done), []).append(record.key)
+        for target, found in keys.items():
+            builder = self._producer.create_batch()
+            for key in found:
+                if builder.append(key=key, value=BODY, timestamp=None) is None:
+                    builder.close()
+                    await self._producer.send_batch(builder, target, partition=partition)
+                    builder = self._producer.create_batch()
+                    builder.append(key=key, value=BODY, timestamp=None)
+            builder.close()
+            await self._producer.send_batch(builder, target, partition=partition)
 
 
 async def main(bootstrap: str, way: str) -> None:
@@ -77,9 +96,10 @@ async def main(bootstrap: str, way: str) -> None:
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=0, max_batch_size=256 * 1024
     )
     await producer.start()
+    stage = {"plain": Plain, "packed": Packed}[way]
     loops = [
-        asyncio.create_task(Bare(producer, "bench.bare.decide", (MESSAGES, COMPLETIONS), bootstrap, way).run()),
-        asyncio.create_task(Bare(producer, "bench.bare.act", (TASKS,), bootstrap, way).run()),
+        asyncio.create_task(stage(producer, "bench.bare.decide", (MESSAGES, COMPLETIONS), bootstrap).run()),
+        asyncio.create_task(stage(producer, "bench.bare.act", (TASKS,), bootstrap).run()),
     ]
     say_ready()
     ending = asyncio.create_task(until_end_of_input())

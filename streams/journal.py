@@ -69,7 +69,8 @@ class StepJournal:
 
     async def settled(self) -> None:
         """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""
-        await asyncio.gather(*self._saving)
+        if self._saving:
+            await asyncio.gather(*self._saving)
 
     def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
         assert completion.value is not None

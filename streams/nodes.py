@@ -13,7 +13,7 @@ from agents.errors import Fatal, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
-from agents.prompts import prepare
+from agents.prompts import Plan, plan, work_of
 from schemas.codec import Unencodable
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
@@ -67,6 +67,7 @@ class Nodes:
         self._workshop = workshop
         self._clock_ms = clock_ms
         self._finished: dict[int, deque[tuple[int, str]]] = {}
+        self._plans: dict[tuple[str, str], Plan] = {}
 
     async def handle(self, record: Record, step: Step[Execution]) -> None:
         task = incoming(record, NodeTask)
@@ -114,19 +115,27 @@ class Nodes:
         workflow = await self._definitions.arrival(task.digest)
         if workflow is None:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
-        node = next(node for node in workflow.definition.workflow.nodes if node.id == task.node_id)
-        seconds = node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
+        planned = self._plan(workflow, task.node_id)
+        seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
         model = MeteredModel(JournaledModel(self._workshop.model(), journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
-                work = await prepare(task, node, workflow.definition, self._workshop.memory)
-                allowed = await self._workshop.tools(workflow, node, task)
+                work = await work_of(task, planned, self._workshop.memory)
+                allowed = await self._workshop.tools(workflow, planned.node, task)
                 tools = MeteredTools(JournaledTools(allowed, journal, attempt=task.attempt), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(
                 f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile"
             ) from error
+
+    def _plan(self, workflow: Workflow, node_id: str) -> Plan:
+        """Raises Fatal; a plan that was made is kept, for a digest means the same for ever."""
+        key = (workflow.published.digest, node_id)
+        if key not in self._plans:
+            node = next(node for node in workflow.definition.workflow.nodes if node.id == node_id)
+            self._plans[key] = plan(node, workflow.definition)
+        return self._plans[key]
 
     def _forget(self, step: Step[Execution], execution_id: str, now_ms: int) -> None:
         """Remember this one; drop those that finished too long ago for a repeat of their task to come."""

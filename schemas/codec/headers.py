@@ -24,11 +24,22 @@ def cloud_event(event: Event | InboundMessage, encoding: Encoding, source: str) 
     if isinstance(event, InboundMessage):
         if event.message_id is None:
             return (content,)
-        return (version, ("ce_id", event.message_id.encode()), kind, origin, _subject(event), content)
-    head = (version, ("ce_id", event.id.encode()), kind, origin, ("ce_time", rfc3339(event.time_ms)))
-    return (*head, _subject(event), content) if event.conversation_id else (*head, content)
+        return (
+            version,
+            ("ce_id", event.message_id.encode()),
+            kind,
+            origin,
+            ("ce_subject", event.conversation_id.encode()),
+            content,
+        )
+    happened = ("ce_time", rfc3339(event.time_ms))
+    if not event.conversation_id:
+        return (version, ("ce_id", event.id.encode()), kind, origin, happened, content)
+    subject = ("ce_subject", event.conversation_id.encode())
+    return (version, ("ce_id", event.id.encode()), kind, origin, happened, subject, content)
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(time_ms: int) -> bytes:
     """Milliseconds since 1970 as `2026-11-23T16:02:00.123Z`; the year 9999 is the end of time."""
     seconds, millis = divmod(time_ms, 1000)
@@ -56,7 +67,3 @@ def _constant(kind: str, encoding: Encoding, source: str) -> tuple[tuple[str, by
         ("ce_source", source.encode()),
         ("content-type", CONTENT_TYPES[encoding]),
     )
-
-
-def _subject(event: Event | InboundMessage) -> tuple[str, bytes]:
-    return ("ce_subject", event.conversation_id.encode())

@@ -36,7 +36,7 @@ def condition_scope(
 def template_scope(
     input: Mapping[str, Any],
     context: Mapping[str, Any],
-    node_ids: Iterable[str],
+    node_ids: Iterable[str] | Mapping[str, Any],
     outputs: Mapping[str, Any],
     predecessors: Sequence[str],
     history: Sequence[Mapping[str, Any]] = (),
@@ -47,7 +47,7 @@ def template_scope(
     """The scope of a prompt.
 
     `history` items have `role` and `text`, `knowledge` items `title` and `text`. `declared` are fields that the predecessors'
-    output schemas promise: when a predecessor did not give one it is falsy, not unknown.
+    output schemas promise: when a predecessor did not give one it is falsy, not unknown. `node_ids`: best as `not_run` has them.
     """
     fields: dict[str, Any] = {}
     for node in predecessors:
@@ -62,8 +62,14 @@ def template_scope(
         "context": context,
         "conversation_history": _listing(history, "role"),
         "knowledge_base": _listing(knowledge, "title"),
-        **{node: {"output": outputs[node]} if node in outputs else NOT_RUN for node in node_ids},
+        **(node_ids if isinstance(node_ids, Mapping) else not_run(node_ids)),
+        **{node: {"output": value} for node, value in outputs.items()},
     }
+
+
+def not_run(node_ids: Iterable[str]) -> dict[str, Any]:
+    """What every node of a workflow is in a prompt before it has run."""
+    return dict.fromkeys(node_ids, NOT_RUN)
 
 
 def _listing(items: Sequence[Mapping[str, Any]], label: str) -> Listing:

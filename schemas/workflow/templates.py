@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from jinja2 import TemplateError, meta, nodes
+from jinja2.runtime import Context
 
 from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch
 from schemas.workflow.faults import nearest
@@ -64,14 +65,19 @@ class Template:
 
     def render(self, scope: Mapping[str, Any], *, node: str | None = None) -> str:
         """The prompt for one run. An unknown name, or too much of anything, raises TemplateFault."""
-        parts: list[str] = []
-        size = 0
         try:
-            for part in self._compiled.generate({**scope, BUDGET: Budget(), SOURCE_SIZE: self._size}):
-                size += len(part)
-                if size > MAX_TEXT:
-                    raise TooMuch(f"it prints more than {MAX_TEXT:,} characters")
-                parts.append(part)
+            return self._printed(self._compiled.root_render_func(self._context(scope)))
+        except Exception:  # noqa: BLE001  rendered once more, with Jinja's own machinery: it knows the lines, and takes its time
+            return self._rendered(scope, node)
+
+    def _context(self, scope: Mapping[str, Any]) -> Context:
+        """As `Template.generate` makes it, without copying every name through a ChainMap."""
+        known = {**SANDBOX.globals, **scope, BUDGET: Budget(), SOURCE_SIZE: self._size}
+        return Context(SANDBOX, known, None, self._compiled.blocks)
+
+    def _rendered(self, scope: Mapping[str, Any], node: str | None) -> str:
+        try:
+            return self._printed(self._compiled.generate({**scope, BUDGET: Budget(), SOURCE_SIZE: self._size}))
         except UnknownName as error:
             known = nearest(error.name, [name for name in scope if not name.startswith(" ")])
             advice = (
@@ -85,6 +91,16 @@ class Template:
         except Exception as error:  # noqa: BLE001  an author's template may raise anything; it fails the node, never the worker
             reason = "it calls itself too often" if isinstance(error, RecursionError) else str(error) or type(error).__name__
             raise TemplateFault(reason, line=_line(error.__traceback__), node=node) from None
+
+    @staticmethod
+    def _printed(pieces: Iterable[str]) -> str:
+        parts: list[str] = []
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            if size > MAX_TEXT:
+                raise TooMuch(f"it prints more than {MAX_TEXT:,} characters")
+            parts.append(piece)
         return "".join(parts)
 
 

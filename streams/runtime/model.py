@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from schemas.codec.errors import Undecodable
 
 S = TypeVar("S")
@@ -44,9 +46,8 @@ class TooLarge(ValueError):
     """A record exceeds what topics accept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record as read from a topic."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as read from a topic. A struct, like Outgoing, because a frozen dataclass takes ten times as long to make."""
 
     topic: str
     partition: int
@@ -57,8 +58,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One record to write. Without a partition the key's murmur2 hash decides, as in the Java client."""
 
     topic: str

@@ -10,15 +10,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from streams.runtime.closing import close
 from streams.runtime.lanes import Lane, Receipt, Rounds
 from streams.runtime.model import Outgoing, RuntimeFailed, TooLarge
+from streams.runtime.murmur2 import murmur2
 from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
@@ -88,9 +89,7 @@ class Publisher:
         """Raises for a record no topic would accept."""
         if out.key is None and out.value is None:
             raise ValueError(f"a record for {out.topic} has neither key nor value: give it one of them")
-        size = len(out.key or b"") + len(out.value or b"")
-        for name, value in out.headers:
-            size += len(name) + len(value)
+        size = len(out.key or b"") + len(out.value or b"") + sum(map(len, chain.from_iterable(out.headers)))
         if size > self._max_bytes:
             raise TooLarge(
                 f"a record for {out.topic} has {size} bytes, more than the {self._max_bytes} a topic accepts: shorten it"
@@ -216,5 +215,5 @@ class _Awaited:
 
 @lru_cache(maxsize=32_768)
 def key_hash(key: bytes) -> int:
-    """Kafka's murmur2 of a key, positive. Cached: it is pure Python, 5 µs, and one run asks some fifteen times for one key."""
-    return int(murmur2(key)) & 0x7FFFFFFF
+    """Kafka's murmur2 of a key, positive. Cached, because one run asks some fifteen times for its conversation's key."""
+    return murmur2(key) & 0x7FFFFFFF

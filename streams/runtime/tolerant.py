@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -64,13 +63,10 @@ class TolerantBatch:
         return next(self._fast)
 
     def __iter__(self) -> Iterator[Any]:
-        read = 0
         try:
-            for record in self._fast:
-                yield record
-                read += 1
+            return iter(list(self._fast))  # at once and in C: as a generator it took a twentieth of a busy process
         except UnicodeDecodeError:
-            yield from islice(_LenientBatch(self._data), read, None)
+            return iter(_LenientBatch(self._data))
 
 
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no types
