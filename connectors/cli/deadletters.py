@@ -140,7 +140,7 @@ def _settle(
     if len(result.done) > SHOWN:
         _print(f"… and {len(result.done) - SHOWN} more")
     done = {"retry": "retried", "discard": "discarded"}[action]
-    _print(f"{len(result.done)} letters {'would be ' if dry_run else ''}{done}")
+    _print(f"{len(result.done)} letter{'' if len(result.done) == 1 else 's'} {'would be ' if dry_run else ''}{done}")
     for row, why in result.impossible:
         console.report(f"{row.id} stays open: {why}")
     if result.impossible or not result.done:

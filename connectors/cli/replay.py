@@ -104,19 +104,23 @@ def build(replays: Replays) -> typer.Typer:
     @group.command()
     def republish(
         source: Annotated[str, typer.Argument(help="The topic to read.")],
-        target: Annotated[str, typer.Argument(help="The topic to copy into; create it first.")],
+        target: Annotated[str, typer.Argument(help="The topic to copy into.")],
         start: From = "earliest",
         end: To = "latest",
         partition: Partitions = None,
         key: Key = None,
         conversation: Conversation = None,
         limit: Limit = None,
+        create: Annotated[
+            bool, typer.Option("--create", help="Create the target if it is missing, as wide as the source.")
+        ] = False,
         confirm: Annotated[str | None, typer.Option(help="The target again, when this system reads it.")] = None,
         dry_run: DryRun = False,
     ) -> None:
         """Copy a period into another topic; x-original-… and x-replay-id headers say where each record came from."""
         period = Period(source, start, end, tuple(partition or ()), key, conversation, limit)
-        done = console.run(replays.republish(period, target, confirmed=confirm, dry_run=dry_run, note=console.report))
+        work = replays.republish(period, target, confirmed=confirm, create=create, dry_run=dry_run, note=console.report)
+        done = console.run(work)
         would = "would be copied" if dry_run else f"copied, x-replay-id {done['replay_id']}"
         _print(f"{done['records']:,} records, {done['bytes']:,} bytes from {source} to {target}: {would}")
 
@@ -227,19 +231,19 @@ def _tell(name: str, verified: Verified, as_json: bool) -> None:
     records = counts["events"] + counts["outputs"] + counts["repeats"]
     rate = f", {records / verified.seconds:,.0f} records/s" if verified.seconds > 0 and not name else ""
     extra = "".join(
-        f", {counts[field]:,} {words}"
+        f", {words} {counts[field]:,}"
         for field, words in (
             ("repeats", "repeats"),
-            ("passed_over", "events in dead letters"),
-            ("left_out", "conversations left out that began before"),
+            ("passed_over", "passed over (in dead letters)"),
+            ("left_out", "left out (conversations that began before)"),
             ("later", "outputs of later events"),
         )
         if counts[field]
     )
     _print(
         (f"{name}: " if name else "")
-        + f"no difference in {counts['events']:,} events: {counts['outputs']:,} decisions and {counts['digests']:,} states of "
-        f"{counts['conversations']:,} conversations{extra}{rate}"
+        + f"no difference in {counts['events']:,} events: decisions {counts['outputs']:,}, states {counts['digests']:,}, "
+        f"conversations {counts['conversations']:,}{extra}{rate}"
     )
 
 

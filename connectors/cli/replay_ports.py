@@ -104,9 +104,9 @@ class Replays(Protocol):
         ...
 
     async def republish(
-        self, period: Period, target: str, *, confirmed: str | None, dry_run: bool, note: Report
+        self, period: Period, target: str, *, confirmed: str | None, create: bool, dry_run: bool, note: Report
     ) -> Mapping[str, Any]:
-        """`records`, `bytes` and `replay_id`."""
+        """`records`, `bytes` and `replay_id`. With `create` a missing target is made, with the partitions of the source."""
         ...
 
     async def rerun(

@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "decode_inbound",
     "encode",
+    "is_written_as",
     "written_fields",
 ]
 
@@ -64,6 +65,14 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
             "unknown_event_type", f"{model.TYPE} is no event of ours but what a customer sends. Send it to customer.messages."
         )
     return validated(model, record, what=model.TYPE, remedy="Its writer must follow `hil schemas export`.")
+
+
+def is_written_as(event: Event, value: bytes) -> bool:
+    """Whether `value` is what `encode` makes of the event today; without the headers, which take a fifth of the time."""
+    try:
+        return _write(event, encoding_of(type(event))) == value
+    except _REFUSALS:
+        return encode(event)[0] == value
 
 
 def written_fields(value: bytes) -> frozenset[str]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from connectors.cli.ports import CannotGoOn, Report
 from connectors.cli.replay_ports import Found, Period, Verified
+from connectors.kafka import admin
 from connectors.postgres import projection
 from connectors.postgres.errors import OvertakenError
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import open_pool
 from schemas.ids import derive
-from schemas.topics import CUSTOMER_RESPONSES
+from schemas.topics import CUSTOMER_RESPONSES, DAY_MS, Topic
 from streams.app.burials import Burials
 from streams.app.gateway import KafkaGateway, seen
 from streams.app.processors import clock_ms
@@ -33,6 +34,7 @@ from streams.replay.verification import Counts
 from streams.replay.verify import verify_log
 from streams.replay.window import Window, window
 from streams.runtime import Publisher, Record
+from streams.runtime.reading import partition_counts
 from streams.wire import outgoing
 
 
@@ -99,11 +101,13 @@ class Replaying(Burials):
         return {"conversations": made.conversations, "records": len(made.history.records), "left_out": made.left_out}
 
     async def republish(
-        self, period: Period, target: str, *, confirmed: str | None, dry_run: bool, note: Report
+        self, period: Period, target: str, *, confirmed: str | None, create: bool, dry_run: bool, note: Report
     ) -> Mapping[str, Any]:
         start, end = where(period.start), where(period.end)
         async with self._application.attached() as gateway, Publisher(_bootstrap(gateway)) as publisher:
             republish.check_target(period.topic, target, confirmed=confirmed)
+            if create and not dry_run:
+                await _create(_bootstrap(gateway), target, like=period.topic)
             replay_id = derive("republish", period.topic, target, clock_ms())
             done = await republish.republish(
                 _bootstrap(gateway),
@@ -202,6 +206,13 @@ async def _records(
                         left -= 1
                         if left <= 0:
                             return
+
+
+async def _create(bootstrap: str, name: str, *, like: str) -> None:
+    """A topic as wide as another, if it is missing. Kept for a week: a copy is there to be looked at."""
+    count = (await partition_counts(bootstrap, [like]))[like]
+    topic = Topic(name, (), retention_ms=7 * DAY_MS)
+    await admin.create_topics(bootstrap, partitions=count, topics={name: topic})
 
 
 async def _response(responses: AsyncIterator[Any], run_id: str, patience: float) -> Any:

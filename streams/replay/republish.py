@@ -58,7 +58,8 @@ async def republish(
     """Copy what `wanted` keeps, in the order of time; keys decide the partition. Returns once all of it is durable."""
     records = size = 0
     waiting: list[Outgoing] = []
-    await partition_counts(bootstrap, [target])  # says at once when there is no such topic
+    if not dry_run:
+        await partition_counts(bootstrap, [target])  # says at once when there is no such topic
     async with window(bootstrap, source, start, end, partitions=partitions) as period:
         cuts = tuple(str(cut) for cut in period.cuts)
         async for record in period.by_time():

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from schemas.base import Event
-from schemas.codec import Undecodable, decode, encode, written_fields
+from schemas.codec import Undecodable, decode, is_written_as, written_fields
 from schemas.events import MessageReceived, MessageSetAside, RerunRequested, RunFinished
 from schemas.events.workflow import Decided
 from schemas.topics import CONVERSATION_EVENTS, TOPICS
@@ -162,7 +162,7 @@ class Verification:
         if self._expected:
             expected, partition, offset = self._expected[0]
             if expected.id == name:
-                if value == encode(expected)[0]:
+                if is_written_as(expected, value):
                     self.counts.digests += isinstance(expected, RunFinished)
                 elif not self._same(expected, record, partition, offset):
                     return
