@@ -15,6 +15,8 @@ import pytest
 from streams.deadletters import KEPT_BYTES
 from tests.support.system import PATIENCE_SECONDS, System, environ, hil, message, produce, reading, start
 
+pytestmark = pytest.mark.xdist_group("replay")
+
 TABLES = (
     "workflow_registry",
     "conversations",
