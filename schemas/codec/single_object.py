@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
@@ -17,12 +18,15 @@ import msgspec
 from pydantic import BaseModel
 
 from schemas.codec.avro_schema import marks
+from schemas.codec.compiled import Read, Write, compile_reader, compile_writer
 from schemas.codec.errors import Undecodable
 from schemas.codec.registry import Model, Version, by_fingerprint, current
 from schemas.codec.strict_json import depth
 
 MARKER = b"\xc3\x01"
 HEAD = len(MARKER) + 8
+UNSURE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, EOFError, RecursionError, NotImplementedError)
+"""What a compiled writer or reader raises: then fastavro does it again, or says what is wrong."""
 MAX_DEPTH = 200
 """Levels in a field that travels as JSON text. Twice what a customer may send, and less than any JSON writer here stops at."""
 
@@ -37,6 +41,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
+    compiled: Write | None
     head: bytes
     schema: dict[str, Any]
     plan: Plan
@@ -45,6 +50,9 @@ class Writer:
 def write(event: BaseModel, model: Model) -> bytes:
     """`event` under today's schema. Raises whatever its content makes fastavro or msgspec raise."""
     writer = _writer(model)
+    if writer.compiled is not None:
+        with suppress(*UNSURE):
+            return writer.compiled(event.__dict__)
     body = BytesIO()
     body.write(writer.head)
     fastavro.schemaless_writer(body, writer.schema, _record(event, writer.plan), disable_tuple_notation=True)
@@ -64,6 +72,11 @@ def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[st
             f"no schema here has the fingerprint {value[len(MARKER) : HEAD].hex()}. Write with a schema of `hil schemas export`, "
             "or upgrade this installation if the writer is newer.",
         )
+    if parse_json is from_json:
+        reader = _reader(version.fingerprint)
+        if reader is not None:
+            with suppress(*UNSURE, Undecodable):
+                return version.model, reader(value, HEAD)
     record = _body(value, version)
     _parse_json_fields(record, _plan(version.model), parse_json)
     return version.model, record
@@ -121,6 +134,13 @@ def _json_text(name: str, value: Any) -> str:
     return text.decode()
 
 
+def _json_bytes(value: Any) -> bytes:
+    text = _ENCODER.encode(value)
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        raise ValueError("perhaps too deep")
+    return text
+
+
 def _parse_json_fields(record: dict[str, Any], plan: Plan, parse_json: Callable[[str], Any]) -> None:
     for name in plan.json_fields:
         if name in record:
@@ -139,7 +159,14 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 @cache
 def _writer(model: Model) -> Writer:
     version = current(model)
-    return Writer(MARKER + version.fingerprint, version.parsed, _plan(model))
+    head = MARKER + version.fingerprint
+    return Writer(compile_writer(version.parsed, head, _json_bytes), MARKER + version.fingerprint, version.parsed, _plan(model))
+
+
+@cache
+def _reader(fingerprint: bytes) -> Read | None:
+    version = by_fingerprint(fingerprint)
+    return None if version is None else compile_reader(version.parsed, _DECODER.decode)
 
 
 @cache
