@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import fastavro
+from msgspec.structs import replace
 
 from schemas.codec import decode, single_object
 from schemas.codec.registry import FOLDER, fingerprint, history
