@@ -106,6 +106,8 @@ class PartitionOwner(Generic[S]):
         """Records begun and not settled."""
         self._idle = asyncio.Event()
         self._paused = False
+        self._committed: int | None = None
+        """Where the group stood when this owner came."""
         self._draining: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -119,7 +121,7 @@ class PartitionOwner(Generic[S]):
     def is_open(self) -> bool:
         return self.phase in ("working", "draining")
 
-    # Opening, in exactly this order (DESIGN 5.2): fence, position, state, work.
+    # Opening, in exactly this order (DESIGN 5.2): fence, position, state, fence held, work.
 
     def start(self) -> None:
         self._spawn(self._open())
@@ -132,6 +134,7 @@ class PartitionOwner(Generic[S]):
         self.log.begin(position)
         if self._restore is not None:
             await self._restore_states(self._restore)
+            await self._hold_fence(position)
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
         if opened is not None:
@@ -142,8 +145,15 @@ class PartitionOwner(Generic[S]):
         source.resume(self.tp)
         self._around.opened(self)
 
+    async def _hold_fence(self, position: int) -> None:
+        """Raises Fenced when another owner came while we read: it may have moved the states on from the position we know."""
+        if self._committed is not None:
+            await self._commits.commit(position, ())
+        elif await self._around.source.committed(self.tp) is not None:
+            raise Fenced(f"{self._settings.group} has lost {self.tp} to another owner while it was opening it")
+
     async def _first_position(self) -> int:
-        committed = await self._around.source.committed(self.tp)
+        committed = self._committed = await self._around.source.committed(self.tp)
         beginning, end_offset = await self._around.source.bounds(self.tp)
         if committed is None:
             return beginning
