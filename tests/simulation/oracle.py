@@ -234,7 +234,7 @@ class Oracle:
             for where, contents in self._folds[log.tp.partition].expected.items():
                 expected[where] |= contents
         task_topics = tuple(name for name in self._broker.topics if name.startswith("node.tasks."))
-        for where in {where for where in self._written if where[0] in (*DECISIONS, *task_topics)} | expected.keys():
+        for where in sorted({where for where in self._written if where[0] in (*DECISIONS, *task_topics)} | expected.keys()):
             written, decided = self._written.get(where, set()), expected.get(where, set())
             _hold(written == decided, f"{where[0]} {where[1]}: {_differs(written, decided)}")
         for log in self._broker.topics["conversation.events"].logs:

@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from heapq import heappop, heappush
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -21,6 +22,27 @@ EPOCH_MS = 1_700_000_000_000
 
 class OutOfSteps(Exception):
     """The schedule does not come to an end."""
+
+
+class _Future(asyncio.Future):  # type: ignore[type-arg]
+    """Hashed by age and not by address: sets of futures have the same order in every run."""
+
+    __slots__ = ("_age",)
+
+    def __hash__(self) -> int:
+        try:
+            return self._age
+        except AttributeError:
+            self._age: int = next(_ages)
+            return self._age
+
+
+class _Task(asyncio.Task):  # type: ignore[type-arg]
+    __slots__ = ("_age",)
+    __hash__ = _Future.__hash__
+
+
+_ages = count()
 
 
 class Handle:
@@ -89,10 +111,11 @@ class Process(asyncio.AbstractEventLoop):
         return self.world.now
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return _Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:  # type: ignore[override]
-        task = asyncio.Task(coro, loop=self, name=name) if context is None else asyncio.Task(coro, loop=self, context=context)
+        task: asyncio.Task[Any]
+        task = _Task(coro, loop=self, name=name) if context is None else _Task(coro, loop=self, name=name, context=context)
         self.tasks.append(task)
         return task
 
@@ -113,6 +136,8 @@ class World:
     """The scheduler. `run(until)` goes on until the condition holds; the same seed always takes the same way."""
 
     def __init__(self, seed: int | str, *, max_steps: int = 400_000) -> None:
+        global _ages  # noqa: PLW0603  every schedule begins at the same age
+        _ages = count()
         self.random = Random(f"world-{seed}")
         self.now = 0.0
         self.steps = 0

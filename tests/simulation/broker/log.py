@@ -73,8 +73,6 @@ class PartitionLog:
             if first == sequence and count == len(records):
                 return offset
         if sequence != state.next_sequence:
-            if sequence + len(records) <= state.next_sequence:
-                raise kafka_errors.DuplicateSequenceNumber
             raise kafka_errors.OutOfOrderSequenceNumber
         if transactional and state.open_since is None:
             state.open_since = self.end
