@@ -171,7 +171,21 @@ class ConversationCodec:
         self._decoder = msgspec.msgpack.Decoder(Conversation)
 
     def encode(self, state: Conversation) -> bytes:
-        return self._encoder.encode(state)
+        """Integers beyond 64 bits, which JSON has and MessagePack does not, become floats: a state must always be written."""
+        try:
+            return self._encoder.encode(state)
+        except OverflowError:
+            return self._encoder.encode(_within_64_bits(msgspec.to_builtins(state, builtin_types=(bytes,))))
 
     def decode(self, data: bytes) -> Conversation:
         return self._decoder.decode(data)
+
+
+def _within_64_bits(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _within_64_bits(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_within_64_bits(item) for item in value]
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return float(value) if abs(value) < 1 << 1023 else str(value)
+    return value

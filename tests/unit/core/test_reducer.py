@@ -387,3 +387,16 @@ def test_the_end_of_one_run_and_the_beginning_of_the_next_have_different_ids():
     play.complete("a", "x")
     assert [response.message_id for response in play.responses()] == ["m1", "m2"]
     assert len({output.id for output in play.outputs}) == len(play.outputs)
+
+
+@pytest.mark.parametrize("number", [1 << 64, -(1 << 70), 1 << 2000])
+def test_a_number_no_changelog_can_hold_does_not_stop_the_conversation(number: int):
+    play = Play(LINE)
+    play.message()
+    play.complete("a", {"n": [number, 7], "s": "x"})
+    assert play.conversation is not None
+    codec = ConversationCodec()
+    restored = codec.decode(codec.encode(play.conversation))
+    assert restored.run is not None
+    assert restored.run.nodes["a"].output["n"][1] == 7
+    assert restored.run.message == play.conversation.run.message
