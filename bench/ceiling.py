@@ -1,9 +1,10 @@
 """The ceiling: the records of a three-node run on bare aiokafka. No reducer, no schemas, no audit, no recovery.
 
 message → task → completion → task → completion → task → completion → response: 8 records, and the conversation's state on a
-changelog after each of its four events. `plain` is the ordinary program: each record is JSON that is read, changed and sent on
-with `producer.send`, which batches and partitions by key. `packed` shows what the client alone can do: constant bytes, whole
-batches filled by hand, partitions known beforehand, nothing read, nothing decided, no state written.
+changelog after each of its four events. `plain` is the ordinary program: each record is JSON with the CloudEvents headers by
+which readers know a repeat; it is read, changed and sent on with `producer.send`, which batches and partitions by key. `packed`
+shows what the client alone can do: constant bytes, whole batches filled by hand, partitions known beforehand, nothing read,
+nothing decided, no headers, no state.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Plain(Stage):
     async def pass_on(self, topic: str, partition: int, records: list[Any]) -> None:
         for record in records:
             body = json.loads(record.value)
+            number = body["step"] = body.get("step", 0) + 1
             if topic == TASKS:
                 body |= {"output": {"response": ANSWER}}
             else:
@@ -67,7 +69,16 @@ class Plain(Stage):
                 if len(outputs) == NODES:
                     body |= {"outputs": self._states.pop(record.key)}
             target = self.next_topic(topic, record.key, len(body["outputs"]) if "outputs" in body else 0)
-            await self._producer.send(target, json.dumps(body).encode(), key=record.key)
+            headers = [
+                ("ce_specversion", b"1.0"),
+                ("ce_id", b"%s-%d" % (record.key, number)),
+                ("ce_type", target.encode()),
+                ("ce_source", b"bench"),
+                ("ce_time", b"2026-01-31T12:00:00.000Z"),
+                ("ce_subject", record.key),
+                ("content-type", b"application/json"),
+            ]
+            await self._producer.send(target, json.dumps(body).encode(), key=record.key, headers=headers)
 
 
 class Packed(Stage):

@@ -16,6 +16,8 @@ def derive(*parts: str | int) -> str:
 
     Written out, because every event needs several and `uuid.uuid5` takes three times as long.
     """
-    name = "\x1f".join([str(part).replace("\x1f", "\x1f\x1f") for part in parts])
+    name = "\x1f".join(map(str, parts))
+    if name.count("\x1f") >= len(parts):
+        name = "\x1f".join([str(part).replace("\x1f", "\x1f\x1f") for part in parts])
     digest = sha1(_PREFIX + name.encode(), usedforsecurity=False).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
@@ -51,8 +50,10 @@ def write(event: BaseModel, model: Model) -> bytes:
     """`event` under today's schema. Raises whatever its content makes fastavro or msgspec raise."""
     writer = _writer(model)
     if writer.compiled is not None:
-        with suppress(*UNSURE):
+        try:
             return writer.compiled(event.__dict__)
+        except UNSURE:
+            pass
     body = BytesIO()
     body.write(writer.head)
     fastavro.schemaless_writer(body, writer.schema, _record(event, writer.plan), disable_tuple_notation=True)
@@ -75,8 +76,10 @@ def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[st
     if parse_json is from_json:
         reader = _reader(version.fingerprint)
         if reader is not None:
-            with suppress(*UNSURE, Undecodable):
+            try:
                 return version.model, reader(value, HEAD)
+            except UNSURE:
+                pass
     record = _body(value, version)
     _parse_json_fields(record, _plan(version.model), parse_json)
     return version.model, record
