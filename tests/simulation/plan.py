@@ -171,21 +171,21 @@ def _sendings(random: Random, partitions: int, workflows: list[str]) -> list[Sen
 
 
 REQUESTS = {
-    "produce": 40,
-    "fetch": 30,
-    "end_txn": 12,
-    "txn_offset_commit": 10,
-    "add_offsets": 5,
-    "add_partitions": 8,
-    "init_pid": 5,
-    "offset_commit": 6,
-    "offset_fetch": 4,
-    "offsets": 5,
-    "join": 4,
-    "sync": 4,
-    "metadata": 4,
+    "produce": (40, 3),
+    "fetch": (30, 1),
+    "end_txn": (12, 2),
+    "txn_offset_commit": (10, 2),
+    "add_offsets": (5, 1),
+    "add_partitions": (8, 1),
+    "init_pid": (5, 2),
+    "offset_commit": (6, 1),
+    "offset_fetch": (6, 4),
+    "offsets": (8, 4),
+    "join": (4, 1),
+    "sync": (4, 1),
+    "metadata": (4, 1),
 }
-"""Kinds of requests, and about how many of each a schedule has."""
+"""Kinds of requests: about how many of each a schedule has, and how often one is chosen for something to go wrong."""
 
 
 def _faults(random: Random, slots: int) -> list[Fault]:
@@ -197,8 +197,8 @@ def _fault(random: Random, slots: int) -> Fault:
     place = random.randrange(slots)
     chance = random.random()
     if chance < 0.45:
-        kind = random.choice(tuple(REQUESTS))
-        count = 1 + int(random.random() ** 2 * REQUESTS[kind] * 1.5)
+        kind = random.choices(tuple(REQUESTS), [weight for _, weight in REQUESTS.values()])[0]
+        count = 1 + int(random.random() ** 2 * REQUESTS[kind][0] * 1.5)
         action: Action = random.choices(("kill", "freeze", "usurp", "lose", "slow", "refuse"), (28, 24, 8, 25, 10, 5))[0]
         if action == "refuse" and kind != "produce":
             action = "lose"

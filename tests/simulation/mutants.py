@@ -1,0 +1,157 @@
+"""The runtime with one promise broken at a time, by patching. The simulation is worth nothing if it does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from typing import Any
+from unittest import mock
+
+from streams import journal
+from streams.core import response
+from streams.runtime import commits, effects, partition, reading, step
+
+Mutant = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def commit_before_the_outputs_are_durable() -> Iterator[None]:
+    """A record settles when its handler is through, whatever becomes of its outputs."""
+
+    def send(self: Any) -> None:
+        outs, self._outs = self._outs, []
+        for out in outs:
+            self._owner.publisher.publish(out)
+
+    with mock.patch.object(step.StepOfRecord, "_send", send):
+        yield
+
+
+@contextmanager
+def position_without_state() -> Iterator[None]:
+    """The position moves in its transaction, the states do not come along."""
+    whole = commits.TransactionalCommits._commit
+
+    async def commit(self: Any, position: int | None, writes: Any) -> int | None:
+        return await whole(self, position, writes if position is None else ())
+
+    with mock.patch.object(commits.TransactionalCommits, "_commit", commit):
+        yield
+
+
+@contextmanager
+def committed_offset_read_before_fencing() -> Iterator[None]:
+    """The old owner may still commit between the reading and the fence."""
+    first_position, opening = partition.PartitionOwner._first_position, partition.PartitionOwner._open
+
+    async def early(self: Any) -> None:
+        found = await first_position(self)
+
+        async def as_found() -> int:
+            return found
+
+        self._first_position = as_found
+        await opening(self)
+
+    with mock.patch.object(partition.PartitionOwner, "_open", early):
+        yield
+
+
+@contextmanager
+def restore_read_uncommitted() -> Iterator[None]:
+    """States of transactions that were aborted, or are still open, are taken for real."""
+    with _every_client(reading.Reader, reading, "AIOKafkaConsumer", isolation_level="read_uncommitted"):
+        yield
+
+
+@contextmanager
+def one_transactional_id_for_all() -> Iterator[None]:
+    """Owners of different partitions fence each other."""
+    with _every_client(commits.TransactionalCommits, commits, "AIOKafkaProducer", transactional_id="hil"):
+        yield
+
+
+@contextmanager
+def a_transactional_id_of_ones_own() -> Iterator[None]:
+    """Nobody fences anybody."""
+    with _every_client(commits.TransactionalCommits, commits, "AIOKafkaProducer", numbered="transactional_id"):
+        yield
+
+
+@contextmanager
+def forget_the_watermark() -> Iterator[None]:
+    """The position is that of the last record to settle, whatever is still being handled before it."""
+
+    def settle(self: Any, entry: Any) -> bool:
+        entry.settled = True
+        self._entries.remove(entry)
+        self.position = max(self.position, entry.offset + 1)
+        self.settled += 1
+        self._ready += entry.puts
+        return True
+
+    with mock.patch.object(effects.EffectsLog, "settle", settle):
+        yield
+
+
+@contextmanager
+def a_non_deterministic_id() -> Iterator[None]:
+    """A response that is published again has another id."""
+    numbers, derive = count(), response.derive
+
+    def unlike(*parts: str | int) -> str:
+        return derive(*parts, next(numbers))
+
+    with mock.patch.object(response, "derive", unlike):
+        yield
+
+
+@contextmanager
+def begin_without_holding_the_fence() -> Iterator[None]:
+    """What was read while opening is trusted, although another owner may have come since."""
+
+    async def trust(self: Any, position: int) -> None: ...
+
+    with mock.patch.object(partition.PartitionOwner, "_hold_fence", trust):
+        yield
+
+
+@contextmanager
+def act_before_the_intent_is_durable() -> Iterator[None]:
+    """The journal is written beside the action instead of before it."""
+
+    async def save(self: Any) -> None:
+        self._saving.append(journal.asyncio.ensure_future(self._save()))
+
+    with mock.patch.object(journal.StepJournal, "_save_now", save):
+        yield
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    commit_before_the_outputs_are_durable,
+    position_without_state,
+    committed_offset_read_before_fencing,
+    restore_read_uncommitted,
+    one_transactional_id_for_all,
+    a_transactional_id_of_ones_own,
+    forget_the_watermark,
+    a_non_deterministic_id,
+    begin_without_holding_the_fence,
+    act_before_the_intent_is_durable,
+)
+
+
+@contextmanager
+def _every_client(kind: type, module: Any, attribute: str, *, numbered: str | None = None, **config: Any) -> Iterator[None]:
+    """Whatever `kind` makes of `attribute` in `module` gets another setting. Works on top of the simulation's own clients."""
+    made, numbers = kind.__init__, count()  # type: ignore[misc]
+
+    def init(self: Any, *args: Any, **named: Any) -> None:
+        client = getattr(module, attribute)
+        more = {numbered: f"own-{next(numbers)}"} if numbered is not None else config
+        with mock.patch.object(module, attribute, lambda **given: client(**{**given, **more})):
+            made(self, *args, **named)
+
+    with mock.patch.object(kind, "__init__", init):
+        yield
