@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -103,6 +104,7 @@ class Packed(Stage):
 
 
 async def main(bootstrap: str, way: str) -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     producer: Any = AIOKafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=0, max_batch_size=256 * 1024
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import logging
 import sys
 import time
 from functools import partial
@@ -16,8 +17,12 @@ from streams.app.processors import running
 
 
 async def main(given: argparse.Namespace) -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = Settings(
-        kafka_bootstrap=given.bootstrap, database_url="postgresql://nobody.invalid/unused", default_workflow=chain(3)
+        kafka_bootstrap=given.bootstrap,
+        database_url="postgresql://nobody.invalid/unused",
+        default_workflow=chain(3),
+        node_concurrency=given.concurrency,
     )
     began = time.monotonic()
     workshop = partial(open_workshop, seconds=given.seconds, calls=given.calls)
@@ -41,6 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("bootstrap")
     parser.add_argument("--processors", default="intake,conversations,nodes")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long an agent takes")
+    parser.add_argument("--concurrency", type=int, help="HIL_NODE_CONCURRENCY")
     parser.add_argument("--calls", action="store_true", help="each agent makes one model call, which is journaled and booked")
     parser.add_argument("--profile", help="write cProfile's figures here at the end")
     arguments = parser.parse_args()

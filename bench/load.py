@@ -35,6 +35,13 @@ class Result:
     sent: int
     answered: int
     seconds: float
+    """How long it was measured."""
+    drained_s: float = 0.0
+    """How long after the last message the last response came."""
+    left: int = 0
+    """Messages without a response when the last one was sent."""
+    most: int = 0
+    """The most that were open at once."""
     latencies_ms: list[float] = field(default_factory=list)
 
     @property
@@ -67,6 +74,10 @@ class Load:
         await asyncio.gather(self._reading, return_exceptions=True)
 
     @property
+    def answered(self) -> int:
+        return self._answered
+
+    @property
     def in_flight(self) -> int:
         return len(self._due)
 
@@ -92,7 +103,7 @@ class Load:
 
     async def open(self, *, rate: float, seconds: float, warm_s: float = 1.0, patience_s: float = 30.0) -> Result:
         """Send at a rate whatever comes back. Latency counts from when a message was due, so a late sender hides nothing."""
-        began = time.perf_counter()
+        most = 0
         for phase in (warm_s, seconds):
             self._latencies, answered, first = [], self._answered, self._number
             start, sent = time.perf_counter(), 0
@@ -101,20 +112,12 @@ class Load:
                 if due > 0:
                     await self._send(due, [start + (sent + number) / rate for number in range(due)])
                     sent += due
+                most = max(most, self.in_flight)
                 await asyncio.sleep(TICK_S)
-        ended = time.perf_counter()
+        ended, left = time.perf_counter(), self.in_flight
         await self.drained(patience_s)
-        result = Result(self._number - first, self._answered - answered, time.perf_counter() - began, self._latencies)
-        result.seconds = time.perf_counter() - ended
-        return result
-
-    async def burst(self, count: int, patience_s: float) -> Result:
-        """All at once, until all are answered."""
-        began = time.perf_counter()
-        self._latencies, answered = [], self._answered
-        await self._send(count, [began] * count)
-        await self.drained(patience_s)
-        return Result(count, self._answered - answered, time.perf_counter() - began, self._latencies)
+        drained_s = time.perf_counter() - ended
+        return Result(self._number - first, self._answered - answered, seconds, drained_s, left, most, self._latencies)
 
     async def drained(self, patience_s: float = 30.0) -> None:
         """Wait until everything sent is answered. Raises when it is not: a measurement with losses is none."""
