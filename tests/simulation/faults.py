@@ -6,6 +6,11 @@ import asyncio
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from schemas.codec import decode
+from schemas.events import CancelRequested, RunStarted
+from schemas.ids import derive
+from streams.runtime.publisher import key_hash
+from streams.wire import outgoing
 from tests.simulation.plan import SETTLED_S, Fault
 from tests.simulation.world import Process
 
@@ -152,6 +157,29 @@ class Faults:
         entry = log.entries[fault.count % len(log.entries)]
         self._note(fault, f"{log.tp.topic}-{log.tp.partition}@{entry.offset}")
         log.produce(-1, -1, -1, [(entry.key, entry.value, entry.headers, entry.timestamp)])
+
+    def _cancel(self, fault: Fault, slot: Slot, process: Process | None) -> None:
+        """Somebody cancels a run: the latest, or one before it, whether it goes on or not."""
+        broker, entries = self._schedule.broker, self._schedule.broker.topics["workflow.events"].logs[0].entries
+        started = [entry for entry in entries if dict(entry.headers)["ce_type"] == RunStarted.TYPE.encode()]
+        if not started:
+            return
+        run = decode(started[-1 - fault.place % len(started)].value)
+        assert isinstance(run, RunStarted)
+        self._note(fault, run.run_id)
+        self._schedule.oracle.cancelled.add(run.run_id)
+        asked = outgoing(
+            CancelRequested(
+                id=derive(run.run_id, "cancel", fault.count),
+                time_ms=broker.now_ms(),
+                conversation_id=run.conversation_id,
+                run_id=run.run_id,
+            )
+        )
+        assert asked.key is not None
+        logs = broker.topics[asked.topic].logs
+        log = logs[key_hash(asked.key) % len(logs)]
+        log.produce(-1, -1, -1, [(asked.key, asked.value, asked.headers, broker.now_ms())])
 
     def _compact(self, fault: Fault, slot: Slot, process: Process | None) -> None:
         self._note(fault, "changelogs")

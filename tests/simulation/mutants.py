@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import Any
 from unittest import mock
 
+from schemas import ids
 from streams import journal
 from streams.core import response
 from streams.runtime import commits, effects, partition, reading, step
@@ -98,7 +100,7 @@ def forget_the_watermark() -> Iterator[None]:
 @contextmanager
 def a_non_deterministic_id() -> Iterator[None]:
     """A response that is published again has another id."""
-    numbers, derive = count(), response.derive
+    numbers, derive = count(), ids.derive
 
     def unlike(*parts: str | int) -> str:
         return derive(*parts, next(numbers))
@@ -122,7 +124,7 @@ def act_before_the_intent_is_durable() -> Iterator[None]:
     """The journal is written beside the action instead of before it."""
 
     async def save(self: Any) -> None:
-        self._saving.append(journal.asyncio.ensure_future(self._save()))
+        self._saving.append(asyncio.ensure_future(self._save()))
 
     with mock.patch.object(journal.StepJournal, "_save_now", save):
         yield

@@ -70,6 +70,8 @@ class Oracle:
         self.outstanding = {(each.conversation, each.message) for each in plan.sendings if each.message is not None}
         self.broken: Broken | None = None
         self.parked_in_doubt: set[str] = set()
+        self.cancelled: set[str] = set()
+        """Runs that somebody asked to cancel. How they end depends on when."""
         self.answers = 0
 
     # watching
@@ -245,6 +247,7 @@ class Oracle:
                 states == self._folds[log.tp.partition].states, f"what a restore of {log.tp} finds is not what its log comes to"
             )
         self._check_letters()
+        self._check_order()
         self._check_actions()
         self._check_runs()
 
@@ -260,6 +263,23 @@ class Oracle:
             found == allowed,
             f"dead letters {found - allowed or 'are missing'}: nothing but {len(allowed)} unreadable messages may be there",
         )
+
+    def _check_order(self) -> None:
+        """Messages of a conversation are admitted in the order in which they were sent."""
+        sent: dict[str, list[str | None]] = defaultdict(list)
+        for log in self._broker.topics["customer.messages"].logs:
+            for entry in self._history[log.tp]:
+                sending = next(each for each in self._plan.sendings if each.value == entry.value)
+                sent[sending.conversation].append(sending.message)
+        admitted: dict[str, list[str | None]] = defaultdict(list)
+        for log in self._broker.topics["conversation.events"].logs:
+            for entry in self._history[log.tp]:
+                event = decode(entry.value, entry.headers)
+                if isinstance(event, MessageReceived):
+                    admitted[event.conversation_id].append(event.message_id)
+        for name, messages in admitted.items():
+            first, asked = list(dict.fromkeys(messages)), list(dict.fromkeys(sent[name]))
+            _hold(first == asked, f"{name} sent {asked} and was heard as {first}")
 
     def _check_actions(self) -> None:
         for name, times in self._shop.acted.items():
@@ -292,11 +312,11 @@ class Oracle:
         asked = {(each.conversation, each.message): each for each in self._plan.sendings if each.message is not None}
         _hold(responses.keys() == asked.keys(), f"answered were {sorted(responses)}, asked were {sorted(asked, key=str)}")
         for where, sending in asked.items():
-            _hold(len(responses[where]) == 1, f"{where} has {len(responses[where])} responses")  # type: ignore[index]
-            _hold(len(ends[where]) == 1, f"{where} has {len(ends[where])} ends")  # type: ignore[index]
-            if not self._plan.timed:
+            _hold(len(responses[where]) == 1, f"{where} has {len(responses[where])} responses")
+            _hold(len(ends[where]) == 1, f"{where} has {len(ends[where])} ends")
+            if not self._plan.timed and ends[where][0].run_id not in self.cancelled:
                 expected = sequential(sending, self._plan, self._definitions, self.parked_in_doubt, self._completed)
-                found = _came_to(ends[where][0], responses[where][0])  # type: ignore[index]
+                found = _came_to(ends[where][0], responses[where][0])
                 _hold(found == expected, f"{where} {_apart(found, expected)}")
 
 

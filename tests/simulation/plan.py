@@ -13,7 +13,9 @@ PROCESSORS = ("intake", "conversations", "nodes")
 SETTLED_S = 4.0
 """Faults stop after this many virtual seconds, so that a schedule can come to an end."""
 
-Action = Literal["kill", "freeze", "lose", "slow", "refuse", "restart", "usurp", "rebalance", "redeliver", "compact", "skew"]
+Action = Literal[
+    "kill", "freeze", "lose", "slow", "refuse", "restart", "usurp", "rebalance", "redeliver", "cancel", "compact", "skew"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,6 @@ def _fault(random: Random, slots: int) -> Fault:
         return Fault(action, trigger, kind, count, place, seconds)
     if chance < 0.6:
         return Fault(random.choice(("kill", "freeze", "usurp")), "shop", "", random.randint(1, 8), place, seconds)
-    choices: tuple[Action, ...] = ("kill", "freeze", "restart", "usurp", "rebalance", "redeliver", "compact", "skew")
-    action = random.choices(choices, (22, 20, 10, 10, 12, 12, 8, 8))[0]
+    choices: tuple[Action, ...] = ("kill", "freeze", "restart", "usurp", "rebalance", "redeliver", "cancel", "compact", "skew")
+    action = random.choices(choices, (18, 16, 10, 10, 12, 12, 12, 6, 8))[0]
     return Fault(action, "step", "", int(random.random() ** 2 * 3000), place, seconds)

@@ -96,7 +96,7 @@ class Process(asyncio.AbstractEventLoop):
                 self.world.wake(self)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:  # type: ignore[override]
         return self.call_at(self.world.now + delay, callback, *args, context=context)
@@ -113,7 +113,7 @@ class Process(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
         task: asyncio.Task[Any]
         task = _Task(coro, loop=self, name=name) if context is None else _Task(coro, loop=self, name=name, context=context)
         self.tasks.append(task)
@@ -136,7 +136,7 @@ class World:
     """The scheduler. `run(until)` goes on until the condition holds; the same seed always takes the same way."""
 
     def __init__(self, seed: int | str, *, max_steps: int = 400_000) -> None:
-        global _ages  # noqa: PLW0603  every schedule begins at the same age
+        global _ages  # every schedule begins at the same age
         _ages = count()
         self.random = Random(f"world-{seed}")
         self.now = 0.0
@@ -157,7 +157,7 @@ class World:
             self.trace.append(f"{self.now:9.4f} #{self.steps:<6} {' '.join(map(str, words))}")
 
     def process(self, name: str) -> Process:
-        process = Process(self, name)
+        process = Process(self, name)  # type: ignore[abstract]  # what it has not, a simulated process may not use
         self.processes.append(process)
         return process
 

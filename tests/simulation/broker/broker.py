@@ -83,7 +83,8 @@ class Broker:
         topic = self.topics.get(tp.topic)
         if topic is None or tp.partition >= len(topic.logs):
             raise kafka_errors.UnknownTopicOrPartitionError
-        return topic.logs[tp.partition]
+        found: PartitionLog = topic.logs[tp.partition]
+        return found
 
     def _tell(self, tp: TopicPartition, entry: Entry) -> None:
         if self.appended is not None:

@@ -157,11 +157,14 @@ class Groups:
 
     def heartbeat(self, name: str, member_id: str, generation: int) -> type[Exception] | None:
         group = self.group(name)
+        refusal: type[Exception] | None = None
         if member_id not in group.members:
-            return kafka_errors.UnknownMemberIdError
-        if generation != group.generation:
-            return kafka_errors.IllegalGenerationError
-        return kafka_errors.RebalanceInProgressError if group.state == "joining" else None
+            refusal = kafka_errors.UnknownMemberIdError
+        elif generation != group.generation:
+            refusal = kafka_errors.IllegalGenerationError
+        elif group.state == "joining":
+            refusal = kafka_errors.RebalanceInProgressError
+        return refusal
 
     def rebalance(self, name: str) -> None:
         """Somebody gives cause for one."""

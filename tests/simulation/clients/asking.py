@@ -21,12 +21,11 @@ async def ask(
     request: Callable[[Answer], None],
     *,
     backoff_s: float = BACKOFF_S,
-    again_on: tuple[type[Exception], ...] = (kafka_errors.ConcurrentTransactions,),
 ) -> Any:
     while True:
         try:
             return await broker.ask(process, kind, request)
-        except (Lost, *again_on):
+        except (Lost, kafka_errors.ConcurrentTransactions):
             await asyncio.sleep(backoff_s)
 
 

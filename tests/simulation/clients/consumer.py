@@ -247,7 +247,8 @@ class Consumer:
                 raise kafka_errors.IllegalStateError(f"Partition {tp} is not assigned")
 
         def request(answer: Any) -> None:  # with the generation of the moment it is sent again
-            answer(self._broker.groups.commit(self._group or "", self._member, self._coordinator.generation, dict(offsets)))
+            self._broker.groups.commit(self._group or "", self._member, self._coordinator.generation, dict(offsets))
+            answer(None)
 
         try:
             await ask(self._broker, self._process, "offset_commit", request)

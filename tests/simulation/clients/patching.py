@@ -14,13 +14,14 @@ from unittest import mock
 import agents.meter
 import streams.core.graph
 import streams.runtime
+from schemas.workflow.templates import Template
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.asking import ask, told
 from tests.simulation.clients.consumer import Consumer
 from tests.simulation.clients.producer import Producer
 from tests.simulation.world import Process
 
-_cached_template = lru_cache(maxsize=4096)(streams.core.graph.Template)
+_cached_template = lru_cache(maxsize=4096)(Template)
 """Compiling a template is pure, and slow beside everything else here."""
 
 
@@ -73,10 +74,10 @@ def simulated(broker: Broker) -> Iterator[None]:
                     if hasattr(module, attribute):
                         patched.append((module, attribute, getattr(module, attribute)))
                         setattr(module, attribute, fake)
-        metered = (agents.meter.MeteredModel, agents.meter.MeteredTools)
-        before = [kind.__init__.__kwdefaults__ for kind in metered]  # type: ignore[misc]
+        metered: tuple[Any, ...] = (agents.meter.MeteredModel, agents.meter.MeteredTools)
+        before = [kind.__init__.__kwdefaults__ for kind in metered]
         for kind in metered:
-            kind.__init__.__kwdefaults__ = clock  # type: ignore[misc]
+            kind.__init__.__kwdefaults__ = clock
         disabled = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         try:
@@ -84,6 +85,6 @@ def simulated(broker: Broker) -> Iterator[None]:
         finally:
             logging.disable(disabled)
             for kind, defaults in zip(metered, before, strict=True):
-                kind.__init__.__kwdefaults__ = defaults  # type: ignore[misc]
+                kind.__init__.__kwdefaults__ = defaults
             for module, attribute, real in patched:
                 setattr(module, attribute, real)
