@@ -108,7 +108,7 @@ class Load:
             self._latencies, answered, first = [], self._answered, self._number
             start, sent = time.perf_counter(), 0
             while (now := time.perf_counter()) < start + phase:
-                due = int((now - start) * rate) - sent
+                due = int((now - start) * rate) + 1 - sent
                 if due > 0:
                     await self._send(due, [start + (sent + number) / rate for number in range(due)])
                     sent += due
