@@ -51,7 +51,7 @@ class Consumer:
         self._places: dict[TopicPartition, Place] = {}
         self._reassigning = True
         self._closed = False
-        self._arrived: asyncio.Future[None] | None = None
+        self._arrived: asyncio.Future[bool] | None = None
         self._assigned: list[asyncio.Future[None]] = []
         self._rejoin = asyncio.Event()
         self._closing = asyncio.Event()
@@ -104,10 +104,13 @@ class Consumer:
             if records or not timeout or self._closed:
                 return records
             began = self._process.time()
-            self._arrived = self._process.create_future()
-            done, _ = await asyncio.wait((self._arrived,), timeout=timeout)
-            if not done:
-                return {}
+            arrived = self._arrived = self._process.create_future()
+            late = self._process.call_later(timeout, _expire, arrived)
+            try:
+                if not await arrived:
+                    return {}
+            finally:
+                late.cancel()
             timeout = max(0.0, timeout - (self._process.time() - began))
 
     def _take(self, max_records: int | None) -> dict[TopicPartition, list[Any]]:
@@ -176,7 +179,7 @@ class Consumer:
 
     def _wake(self) -> None:
         if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
+            self._arrived.set_result(True)
 
     # places
 
@@ -356,6 +359,11 @@ class Consumer:
     def _told_as(self, member: str, error: type[Exception]) -> None:
         if member == self._member:
             self._told(error)
+
+
+def _expire(waiting: asyncio.Future[bool]) -> None:
+    if not waiting.done():
+        waiting.set_result(False)
 
 
 def _record(tp: TopicPartition, entry: Entry) -> Any:
