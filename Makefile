@@ -4,7 +4,7 @@
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
 # make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
 .DEFAULT_GOAL := help
-.PHONY: help run up test check simulate histories style types imports schemas workflows compose lock clean
+.PHONY: help run up test check simulate histories style types imports schemas workflows lock clean
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -18,7 +18,7 @@ help:
 $(READY): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed: install it, or name it with make PYTHON=/path/to/python"; exit 1; }
 	@[ -d .venv ] || { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
-	@echo "installing the pinned packages (about 350 MB, once)"
+	@echo "installing the pinned packages (about 600 MB on disk, once; a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)

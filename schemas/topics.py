@@ -1,4 +1,4 @@
-"""The topics: names, who keys them how, what they carry, and how they are created. The table of DESIGN 2."""
+"""The topics: names, who keys them how, what they carry, and how they are created."""
 
 from __future__ import annotations
 

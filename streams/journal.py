@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from agents.journal import Entry
 from streams.runtime import Outgoing, Step
@@ -46,6 +47,7 @@ class StepJournal:
     def __init__(self, step: Step[Execution], execution_id: str, execution: Execution) -> None:
         self._step = step
         self._execution_id = execution_id
+        self._execution = execution
         self._entries = dict(execution.entries)
         self._unsaved = False
         self._saving: list[asyncio.Future[None]] = []
@@ -74,7 +76,8 @@ class StepJournal:
 
     def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
         assert completion.value is not None
-        return Execution(self._entries if keep else {}, attempt, at_ms, (completion.value, completion.headers))
+        kept = self._entries if keep else {step: entry for step, entry in self._entries.items() if entry.intent is not None}
+        return Execution(kept, attempt, at_ms, (completion.value, completion.headers))
 
     async def _save_now(self) -> None:
         saving = asyncio.ensure_future(self._save())
@@ -83,4 +86,4 @@ class StepJournal:
 
     async def _save(self) -> None:
         self._unsaved = False
-        await self._step.journal(self._execution_id, Execution(dict(self._entries)))
+        await self._step.journal(self._execution_id, replace(self._execution, entries=dict(self._entries)))

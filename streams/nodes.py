@@ -14,7 +14,7 @@ from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
-from schemas.codec import Unencodable
+from schemas.codec import Unencodable, decode
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
@@ -72,8 +72,8 @@ class Nodes:
     async def handle(self, record: Record, step: Step[Execution]) -> None:
         task = incoming(record, NodeTask)
         execution = step.get(task.execution_id) or Execution()
-        if execution.completion is not None and execution.finished_attempt >= task.attempt:
-            step.publish(_record_of(task, *execution.completion))
+        if execution.completion is not None and (known := _known_completion(task, execution)) is not None:
+            step.publish(known)
             return
         journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
         ending = await self._attempt(task, journal, meter)
@@ -146,6 +146,22 @@ class Nodes:
             old = step.get(key)
             if old is not None and old.finished_ms < now_ms - KEEP_FINISHED_MS:
                 step.put(key, None)
+
+
+def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:
+    """The answer to a task whose execution has ended: the same again, or, for a later attempt, how an earlier one ended for good.
+
+    A later attempt is asked for when an earlier one was not heard of in time, though it went on and ended.
+    """
+    assert execution.completion is not None
+    value, headers = execution.completion
+    if execution.finished_attempt >= task.attempt:
+        return _record_of(task, value, headers)
+    earlier = decode(value, headers)
+    if not isinstance(earlier, NodeCompleted) or earlier.outcome is Outcome.RETRYABLE:
+        return None
+    ended = {"id": derive(task.execution_id, task.attempt, "completed"), "attempt": task.attempt, "epoch": task.epoch}
+    return outgoing(earlier.model_copy(update=ended))
 
 
 def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:

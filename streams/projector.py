@@ -83,7 +83,7 @@ class Projector:
             if record.offset < positions.get(partition, self._next[partition]):
                 continue  # fetched before a rebalance, and applied since
             positions[partition] = record.offset + 1
-            if record.value is None:
+            if record.value is None and record.topic == topics.WORKFLOW_DEFINITIONS:
                 continue  # a tombstone of a compacted topic says nothing new to people
             try:
                 event = decode(record.value, record.headers)

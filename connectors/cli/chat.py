@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from connectors.cli import console
@@ -28,7 +31,7 @@ async def chat(system: System, *, customer_id: str | None, workflow: str | None)
 
 
 async def _talk(gateway: Gateway, customer_id: str | None, workflow: str | None) -> None:
-    conversation = f"chat-{time.strftime('%Y%m%d-%H%M%S')}"
+    conversation = f"chat-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     console.report(f"conversation {conversation}. Write a message and press Enter; an empty line or Ctrl-D ends it.")
     async with gateway.tail([RESPONSES]) as records:
         for turn in range(1, 10_000):
@@ -62,5 +65,22 @@ async def _answer(records: AsyncIterator[Seen], wanted: str) -> None:
 async def _read_line() -> str:
     if sys.stdin.isatty():
         console.err().print("[bold]you>[/] ", end="")
-    line: str = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    return line.strip()
+    return (await _line()).strip()
+
+
+async def _line() -> str:
+    """A line of standard input. A thread of its own, which dies with the process: Ctrl-C need not wait for Enter."""
+    loop = asyncio.get_running_loop()
+    read: asyncio.Future[str] = loop.create_future()
+
+    def tell(line: str) -> None:
+        if not read.done():
+            read.set_result(line)
+
+    def work() -> None:
+        line = sys.stdin.readline()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, line)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await read

@@ -129,7 +129,8 @@ def _explain(fault: dict[str, object], folder: Path, words: str) -> EmbeddedErro
     match fault.get("kind"):
         case "unreachable":
             return EmbeddedError(
-                f"Kafka cannot be fetched: {fault['error']}\nCheck the network (HTTPS_PROXY behind a proxy, SSL_CERT_FILE for certificates of your own) and "
+                f"Kafka cannot be fetched: {fault['error']}\n"
+                "Check the network (HTTPS_PROXY behind a proxy, SSL_CERT_FILE for certificates of your own) and "
                 f"start again; or name a mirror in the [repositories] section of jgo's configuration (~/.config/jgo.conf); or "
                 f"copy {folder} from a machine that has it; or {own}."
             )

@@ -203,8 +203,12 @@ class Monitoring(Part):
     alert_on_error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+NAME = r"^[^\s@\x00-\x1f\x7f]([^@\x00-\x1f\x7f]*[^\s@\x00-\x1f\x7f])?$"
+"""Anything people can read, without `@`, which stands before a version."""
+
+
 class WorkflowDefinition(Part):
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=NAME)]
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.\-]+)?(\+[0-9A-Za-z.\-]+)?$")]
     description: str = ""
     llm_profiles: dict[str, Any] = Field(default_factory=dict)

@@ -187,7 +187,7 @@ def _in_words(path: KeyPath, error: ErrorDetails) -> tuple[str, str, str]:
     if kind == "string_pattern_mismatch":
         return (
             f"`{_short(given)}` is no {key}{where}",
-            _PATTERNS.get(key, "write it in letters, digits, `-`, `_` and `.`"),
+            _PATTERNS.get(key, "write it in letters and digits, without `@`"),
             "value",
         )
     if kind == "string_type":

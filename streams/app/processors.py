@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 3
 
 WorkshopOf = Callable[[Settings], AbstractAsyncContextManager[Workshop]]
 """Opens what node workers work with."""
+
+
+STOP_PATIENCE_S = 30.0
+"""For draining; then whatever still works is cancelled, and its records come again."""
 
 
 def clock_ms() -> int:
@@ -94,11 +98,13 @@ async def running(
         raise CannotGoOn("the topics are not as the processors need them:\n" + "\n".join(faults))
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
-        publisher = await stack.enter_async_context(Publisher(bootstrap))
+        publisher = Publisher(bootstrap)
+        await publisher.start()
+        stack.push_async_exit(_closing(publisher))
         builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
-        stack.push_async_callback(_stop, runtimes, tasks)
+        stack.push_async_exit(_stopping(runtimes, tasks))
         state = Running(definitions, followed, tasks)
         await _until_ready(state, [runtime for _, runtime in runtimes])
         _settle_memory()
@@ -126,11 +132,27 @@ async def _until_ready(state: Running, runtimes: Sequence[Any]) -> None:
         await asyncio.gather(ready, failed, return_exceptions=True)
 
 
-async def _stop(runtimes: Sequence[tuple[str, Any]], tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Drain in the order of the flow, so that what is in hand still finds its next processor."""
-    for _, runtime in runtimes:
-        await runtime.stop()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _stopping(runtimes: Sequence[tuple[str, Any]], tasks: Sequence[asyncio.Task[None]]) -> Any:
+    """Drain in the order of the flow, so that what is in hand still finds its next processor. After a failure, just end."""
+
+    async def stop(kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None or not issubclass(kind, Exception):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_PATIENCE_S):
+                    for _, runtime in runtimes:
+                        await runtime.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=STOP_PATIENCE_S)
+
+    return stop
+
+
+def _closing(publisher: Publisher) -> Any:
+    async def close(kind: type[BaseException] | None, *_: object) -> None:
+        await (publisher.stop() if kind is None or not issubclass(kind, Exception) else publisher.abort())
+
+    return close
 
 
 @dataclass(slots=True)

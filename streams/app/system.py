@@ -57,7 +57,11 @@ class Application:
                 settings, addresses = await self._start(stack, report)
                 publisher = await stack.enter_async_context(Publisher(kafka_of(settings)))
                 stack.callback(_announce(settings.data, addresses))
-                yield KafkaGateway(addresses, publisher)
+                try:
+                    yield KafkaGateway(addresses, publisher)
+                except Exception as error:
+                    report(f"stopping everything: {error}")
+                    raise
                 report("stopping")
 
     async def _start(self, stack: AsyncExitStack, report: Report) -> tuple[Settings, Addresses]:

@@ -33,7 +33,8 @@ from streams.runtime.store import StateStore
 
 log = logging.getLogger(__name__)
 
-Phase = Literal["opening", "working", "draining", "lost", "closed"]
+Phase = Literal["opening", "working", "holding", "draining", "lost", "closed"]
+"""`holding`: the group is rebalancing; begun records go on, no other begins."""
 
 
 class Source(Protocol):
@@ -106,6 +107,8 @@ class PartitionOwner(Generic[S]):
         """Records begun and not settled."""
         self._idle = asyncio.Event()
         self._paused = False
+        self._next = 0
+        """The offset after the last record fed."""
         self._committed: int | None = None
         """Where the group stood when this owner came."""
         self._draining: asyncio.Task[None] | None = None
@@ -119,18 +122,22 @@ class PartitionOwner(Generic[S]):
 
     @property
     def is_open(self) -> bool:
-        return self.phase in ("working", "draining")
+        return self.phase in ("working", "holding", "draining")
 
-    # Opening, in exactly this order (DESIGN 5.2): fence, position, state, fence held, work.
+    # Opening, in exactly this order (docs/adr/0003): fence, position, state, fence held, work.
 
-    def start(self) -> None:
-        self._spawn(self._open())
+    def start(self, after: Awaitable[None] | None = None) -> None:
+        """Open; `after`: the closing of whoever had the partition before, in this process."""
+        self._spawn(self._open(after))
 
-    async def _open(self) -> None:
+    async def _open(self, after: Awaitable[None] | None) -> None:
         source, settings = self._around.source, self._settings
+        if after is not None:
+            await after
         await self._commits.open()
         position = await self._first_position()
         source.seek(self.tp, position)
+        self._next = position
         self.log.begin(position)
         if self._restore is not None:
             await self._restore_states(self._restore)
@@ -189,6 +196,7 @@ class PartitionOwner(Generic[S]):
         if self._dispatch is None or self.phase != "working":
             return
         self._dispatch.feed(raws)
+        self._next = raws[-1].offset + 1
         bound = self._settings.max_in_flight
         if not self._paused and (self._dispatch.backlog >= bound or self.log.in_flight >= bound):
             self._paused = True
@@ -234,7 +242,7 @@ class PartitionOwner(Generic[S]):
 
     def settle(self, entry: Entry[S]) -> None:
         self._active -= 1
-        if not self._active and self.phase == "draining":
+        if not self._active:
             self._idle.set()
         if not self.log.settle(entry):
             return
@@ -248,6 +256,34 @@ class PartitionOwner(Generic[S]):
     def commit_soon(self) -> None:
         self._committer.soon()
 
+    # A rebalance: everything is taken away for a moment, and most of it comes back
+
+    async def hold(self, patience_s: float) -> None:
+        """Begin nothing more, wait a little for what is begun, commit. What cannot be held is closed."""
+        if self.phase == "working":
+            assert self._dispatch is not None
+            self.phase = "holding"
+            self._dispatch.hold()
+            try:
+                await self._all_through(patience_s)
+                await self._committer.commit()
+            except TimeoutError:
+                pass  # it goes on, if the partition stays
+            except Fenced as error:
+                log.error("%s", error)
+                self.phase = "lost"
+        if self.phase != "holding":
+            await self.abort()
+
+    def go_on(self) -> None:
+        """The partition has stayed ours, without a break."""
+        assert self._dispatch is not None
+        self.phase = "working"
+        self._around.source.seek(self.tp, self._next)
+        if self._paused:
+            self._around.source.pause(self.tp)
+        self._dispatch.go_on()
+
     # Closing
 
     async def drain(self, deadline_s: float) -> None:
@@ -260,7 +296,7 @@ class PartitionOwner(Generic[S]):
             self._draining.result()
 
     async def _drain(self, deadline_s: float) -> None:
-        if self.phase != "working":
+        if self.phase not in ("working", "holding"):
             return
         await self._finish_begun(deadline_s)
         try:
@@ -273,14 +309,18 @@ class PartitionOwner(Generic[S]):
         self.phase = "draining"
         assert self._dispatch is not None
         self._dispatch.stop()
-        if not self._active:
-            return
         try:
-            async with asyncio.timeout(deadline_s):
-                await self._idle.wait()
+            await self._all_through(deadline_s)
         except TimeoutError:
             group, active = self._settings.group, self._active
             log.warning("%s: %s: %d records still being handled after %g s come again", group, self.tp, active, deadline_s)
+
+    async def _all_through(self, patience_s: float) -> None:
+        """Raises TimeoutError while begun records are not settled."""
+        if self._active:
+            self._idle.clear()
+            async with asyncio.timeout(patience_s):
+                await self._idle.wait()
 
     async def abort(self) -> None:
         """Close as it is, committing nothing more."""

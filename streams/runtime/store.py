@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Generic
 
 from streams.runtime.model import S, StateCodec
+
+log = logging.getLogger(__name__)
 
 HOT = 2048
 """Decoded states kept at hand, for a partition: so many, and up to as many again."""
@@ -34,7 +37,9 @@ class StateStore(Generic[S]):
                 return None
             state = self._warm.get(key)
             if state is None:
-                state = self._codec.decode(data)
+                state = self._decode(key, data)
+                if state is None:
+                    return None
             self._heat(key, state)
         return state
 
@@ -44,6 +49,15 @@ class StateStore(Generic[S]):
             if state is not None:
                 yield key, state
 
+    def _decode(self, key: str, data: bytes) -> S | None:
+        """None, and a word about it, for what is no state: whoever wrote it must not keep everything else from starting."""
+        try:
+            return self._codec.decode(data)
+        except Exception as error:  # noqa: BLE001  every codec fails in its own way
+            log.error("state %r in the changelog is not readable and counts as none: %s: %s", key, type(error).__name__, error)
+            del self._encoded[key]
+            return None
+
     def encode(self, state: S) -> bytes:
         return self._codec.encode(state)
 
@@ -51,7 +65,7 @@ class StateStore(Generic[S]):
         """Take in one changelog record."""
         if key is None:
             return
-        name = key.decode()
+        name = key.decode(errors="replace")
         self._cool(name)
         if value is None:
             self._encoded.pop(name, None)

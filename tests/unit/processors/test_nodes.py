@@ -332,3 +332,43 @@ def test_executions_survive_the_changelog():
     assert codec.decode(codec.encode(state)) == state
     [(_, journalled), *_] = step.journalled
     assert codec.decode(codec.encode(journalled)).entries.keys() == journalled.entries.keys()
+
+
+async def test_a_later_attempt_hears_how_an_earlier_one_ended_after_all():
+    """The earlier one was not heard of in time, so the conversation asked again; meanwhile it ended. Nothing is done twice."""
+    step = FakeStep()
+    first = await work(buys_and_says, step)
+    second = await work(buys_and_says, step, attempt=2)
+    assert (first.shop.done, second.shop.done, second.chat.calls) == (["shop.buy"], [], 0)
+    endings = step.events(NodeCompleted)
+    assert [(ending.attempt, ending.outcome, ending.output) for ending in endings] == [
+        (1, Outcome.OK, {"response": "hello"}),
+        (2, Outcome.OK, {"response": "hello"}),
+    ]
+    assert endings[0].id != endings[1].id
+
+
+async def test_while_a_later_attempt_is_at_work_an_earlier_task_is_still_answered_from_the_journal():
+    step = FakeStep()
+
+    async def fails_late(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await tools.call(BUY)
+        raise Retryable("busy")
+
+    await work(fails_late, step)
+    known = definitions()
+    began = asyncio.Event()
+
+    async def hangs(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await tools.call(BUY)
+        await tools.call(ToolCall("3", "shop.buy", {"n": 2}))
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    second = asyncio.ensure_future(work(hangs, step, known=known, attempt=2))
+    await began.wait()
+    repeat = await work(fails_late, step)
+    assert repeat.shop.done == []
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)

@@ -137,7 +137,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
         (HEAD + "    - words\n", 5, "item 1"),
         ("name: x\nversion: 1.0\nworkflow: {nodes: [{id: a, agent: b}]}\n", 2, 'e.g. "1.0.0"'),
         ("name: x\nversion: v2\nworkflow: {nodes: [{id: a, agent: b}]}\n", 2, 'e.g. "1.0.0"'),
-        ("name: two words\nversion: 1.0.0\nworkflow: {nodes: [{id: a, agent: b}]}\n", 1, "letters"),
+        ("name: two@words\nversion: 1.0.0\nworkflow: {nodes: [{id: a, agent: b}]}\n", 1, "letters"),
         ("name: x\nversion: 1.0.0\n", 1, "`workflow` is missing"),
         (node() + "memory: {long_term: {type: pinecone}}\n", 7, "pgvector is used"),
         (node() + "cost_controls: {alert_threshold: 2}\n", 7, "less than or equal to 1"),
