@@ -17,6 +17,11 @@ async def close(stopping: Awaitable[Any], patience_s: float = PATIENCE_S) -> Non
     try:
         async with asyncio.timeout(patience_s):
             await stopping
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # aiokafka passes on the cancellation of its own background task when the broker is gone: nobody cancelled us
     except TimeoutError:
         log.warning("a Kafka client did not close within %g s: left behind", patience_s)
     except Exception as error:  # noqa: BLE001  it is being thrown away; the reason for that is reported elsewhere
