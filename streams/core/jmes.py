@@ -50,7 +50,7 @@ def parse(source: str) -> Query:
     if len(source) > MAX_SOURCE:
         raise QueryFault(f"the expression is longer than {MAX_SOURCE:,} characters", "let a node compute it and test its output")
     try:
-        tree: Any = parse_jmespath(source)
+        tree: Any = _negated_last(parse_jmespath(source))
         functions = [node["value"] for node in _walk(tree) if node["type"] == "function_expression"]
     except JMESPathError as error:
         first = str(error).strip().splitlines()[0].rstrip(":")
@@ -71,6 +71,15 @@ def _advice(source: str) -> str:
     if any(mark in source for mark in "<>="):
         return "numbers stand in backticks and texts in single quotes: output.confidence > `0.8` && output.intent == 'refund'"
     return "see jmespath.org, or use `type: python_expr`"
+
+
+def _negated_last(node: Any) -> Any:
+    """`!a.b` as people mean it: not (a.b). The library reads (not a).b, which is null whatever a is."""
+    children = [_negated_last(child) if isinstance(child, dict) else child for child in node["children"]]
+    if node["type"] in ("subexpression", "index_expression") and children[0]["type"] == "not_expression":
+        inner = {**node, "children": [children[0]["children"][0], *children[1:]]}
+        return {**children[0], "children": [_negated_last(inner)]}
+    return {**node, "children": children}
 
 
 def _parts(node: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from schemas.ids import derive
 from schemas.workflow.definition import END
 from schemas.workflow.scope import condition_scope
 from streams.core.graph import Graph, Node
-from streams.core.state import Conversation, Message, NodeState, Run, Timer, TimerKind, Token
+from streams.core.state import Conversation, Message, NodeState, Phase, Run, Timer, TimerKind, Token
 
 Definitions = Mapping[str, Graph]
 """Digest → graph. Content-addressed, so what a digest means never changes."""
@@ -88,7 +88,8 @@ class Turn:
     def scope(self, **output: Any) -> dict[str, Any]:
         """What a condition sees now."""
         outputs = {name: self.nodes[name].output for name in self.order}
-        return condition_scope(
+        without = {name: None for name, state in self.nodes.items() if state.phase in (Phase.SKIPPED, Phase.FAILED)}
+        return without | condition_scope(
             input_of(self.event.conversation_id, self.run.message), self.run.message.context, outputs, **output
         )
 

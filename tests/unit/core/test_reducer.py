@@ -400,3 +400,33 @@ def test_a_number_no_changelog_can_hold_does_not_stop_the_conversation(number: i
     assert restored.run is not None
     assert restored.run.nodes["a"].output["n"][1] == 7
     assert restored.run.message == play.conversation.run.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression"),
+    [("python_expr", "not b"), ("python_expr", "b is None"), ("jmespath", "!b"), ("jmespath", "!b.output.x")],
+)
+def test_a_condition_may_ask_whether_a_node_was_skipped(kind: str, expression: str):
+    play = Play(
+        graph(
+            ["a", "b", "c"],
+            [
+                ("a", "b", "output.go"),
+                ("a", "c"),
+                ("b", "c"),
+                {"from": "c", "to": "END", "condition": {"type": kind, "expression": expression}},
+            ],
+        )
+    )
+    play.message()
+    play.complete("a", {"go": False})
+    play.complete("c", "done")
+    [response] = play.responses()
+    assert (response.status, response.text) == ("completed", "done")
+
+
+@pytest.mark.parametrize(("flag", "taken"), [(False, ["b"]), (True, [])])
+def test_not_in_jmespath_negates_the_whole_path(flag: bool, taken: list[str]):
+    play = Play(graph(["a", "b"], [("a", "b", "!output.flag"), ("b", "END")]))
+    play.message()
+    assert requested(play.complete("a", {"flag": flag})) == taken
