@@ -17,14 +17,20 @@ BATCH = 500
 async def send(system: System, file: str, *, topic: str) -> None:
     """Each line of a file (or standard input) as one record. Lines are sent as they are: intake judges them."""
     async with system.attached() as gateway:
-        sent = 0
+        sent = strange = 0
         batch: list[tuple[str | None, bytes]] = []
         for line in _lines(file):
-            batch.append((_key(line), line))
+            key, is_object = _read(line)
+            strange += not is_object
+            batch.append((key, line))
             if len(batch) >= BATCH:
                 sent += await _flush(gateway, topic, batch)
         sent += await _flush(gateway, topic, batch)
         console.report(f"{sent} records on {topic}; watch the answers with `hil watch customer.responses`")
+        if strange:
+            console.report(
+                f"{strange} of them are no JSON object and will be refused: see `hil watch dead-letters --from earliest`"
+            )
 
 
 async def _flush(gateway: Gateway, topic: str, batch: list[tuple[str | None, bytes]]) -> int:
@@ -46,14 +52,16 @@ def _lines(file: str) -> Iterator[bytes]:
         raise CannotGoOn(f"cannot read {file}: {error.strerror}. Give a file of JSON lines, or - for standard input.") from error
 
 
-def _key(line: bytes) -> str | None:
-    """The conversation, when the line says one, so that a conversation's messages keep their order on the topic."""
+def _read(line: bytes) -> tuple[str | None, bool]:
+    """The conversation, when the line says one, so that its messages keep their order on the topic; and whether it is an object."""
     try:
         value = json.loads(line)
-    except ValueError:
-        return None
-    key = value.get("conversation_id") if isinstance(value, dict) else None
-    return key if isinstance(key, str) else None
+    except (ValueError, RecursionError):
+        return None, False
+    if not isinstance(value, dict):
+        return None, False
+    key = value.get("conversation_id")
+    return (key if isinstance(key, str) else None), True
 
 
 async def watch(system: System, topics: list[str], *, start: str, as_json: bool, limit: int | None) -> None:

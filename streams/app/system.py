@@ -28,6 +28,7 @@ from streams.app.knowledge import knowledge
 from streams.app.processors import ALL, Running, clock_ms, database_of, kafka_of, running
 from streams.app.stand_ins import stand_ins
 from streams.app.words import in_words
+from streams.definitions import UnknownWorkflow
 from streams.runtime import Publisher
 from streams.wire import outgoing
 
@@ -82,6 +83,10 @@ class Application:
         await inside.knowledge("add", {"files": [str(path) for path in sorted(bundled("knowledge").glob("*.md"))]})
         report("starting the processors")
         self._running = await stack.enter_async_context(running(settings, ALL, report))
+        try:
+            self._running.definitions.resolve(settings.default_workflow)
+        except UnknownWorkflow as error:
+            raise CannotGoOn(f"HIL_DEFAULT_WORKFLOW: {error}") from error
         return settings, _addresses(settings, stand_in)
 
     @asynccontextmanager
@@ -190,7 +195,7 @@ def _addresses(settings: Settings, stand_in: bool) -> Addresses:
         database_url=settings.database_url or "",
         llm_base_url=settings.llm_base_url or "",
         composio_base_url=settings.composio_base_url or "",
-        data=str(settings.data),
+        data=str(settings.data.resolve()),
         pid=os.getpid(),
         stand_in=stand_in,
     )
