@@ -33,6 +33,12 @@ class Dispatch(Protocol):
         """The watermark has moved."""
         ...
 
+    def hold(self) -> None:
+        """Begin no further record until `go_on`; those begun go on."""
+        ...
+
+    def go_on(self) -> None: ...
+
     def stop(self) -> None:
         """Begin no further record; those begun go on."""
         ...
@@ -53,7 +59,7 @@ class InOrder(Generic[S]):
         self._bound = bound
         self._incoming: deque[Any] = deque()
         self._more = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._held = False
         spawn(self._work())
 
     @property
@@ -67,6 +73,13 @@ class InOrder(Generic[S]):
     def room(self) -> None:
         self._more.set()
 
+    def hold(self) -> None:
+        self._held = True
+
+    def go_on(self) -> None:
+        self._held = False
+        self._more.set()
+
     def stop(self) -> None:
         self._stopping = True
         self._more.set()
@@ -76,7 +89,7 @@ class InOrder(Generic[S]):
         now = asyncio.get_running_loop().time
         slice_end = now() + SLICE_S
         while not self._stopping:
-            if not incoming or log.in_flight >= bound:
+            if self._held or not incoming or log.in_flight >= bound:
                 self._more.clear()
                 await self._more.wait()
                 slice_end = now() + SLICE_S
@@ -102,7 +115,7 @@ class PerKey(Generic[S]):
         """Per key that is being worked on or is ready: what comes after."""
         self._ready: deque[tuple[Any, Entry[S]]] = deque()
         self._workers = 0
-        self._stopping = False
+        self._stopping = self._held = False
 
     @property
     def backlog(self) -> int:
@@ -124,9 +137,20 @@ class PerKey(Generic[S]):
             if raw.key is not None:
                 self._queues[raw.key] = deque()
             self._ready.append(item)
-            if self._workers < self._concurrency and not self._stopping:
-                self._workers += 1
-                self._spawn(self._work())
+        self._employ()
+
+    def hold(self) -> None:
+        self._held = True
+
+    def go_on(self) -> None:
+        self._held = False
+        self.room()
+
+    def _employ(self) -> None:
+        wanted = min(len(self._ready), self._concurrency - self._workers) if not (self._held or self._stopping) else 0
+        for _ in range(wanted):
+            self._workers += 1
+            self._spawn(self._work())
 
     def stop(self) -> None:
         self._stopping = True
@@ -135,7 +159,7 @@ class PerKey(Generic[S]):
         now = asyncio.get_running_loop().time
         slice_end = now() + SLICE_S
         try:
-            while self._ready and not self._stopping:
+            while self._ready and not (self._stopping or self._held):
                 raw, entry = self._ready.popleft()
                 await self._handle(record_of(raw), entry)
                 self._passed(raw.key)

@@ -96,6 +96,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
         await self.start()
 
+    @property
+    def generation(self) -> int:
+        """Of the group, raised by every rebalance. Who has been in two successive ones missed no assignment between them."""
+        return int(self._consumer._coordinator.generation)
+
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
             self._consumer.pause(partition)

@@ -162,6 +162,9 @@ class RuntimeSettings:
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0
     """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
+    rebalance_patience_s: float = 1.0
+    """How long a rebalance waits for begun records. After that, those of partitions that stay here go on; the others come again
+    at their new owner."""
     session_timeout_ms: int = 5_000
     """How soon the group notices that a member is gone. Where `group.min.session.timeout.ms` forbids it, 6 s."""
     heartbeat_interval_ms: int = 1_000

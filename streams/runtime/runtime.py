@@ -56,6 +56,7 @@ class Runtime(Generic[S]):
         self._member: Member | None = None
         self._around: Surroundings[S] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._generation = -1
 
     async def run(self) -> None:
         """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced otherwise."""
@@ -75,7 +76,7 @@ class Runtime(Generic[S]):
                 self._failure.result()
         finally:
             self._over = True
-            await asyncio.gather(*(owner.abort() for owner in self._owners.values()))
+            await asyncio.gather(*(owner.abort() for owner in self._owners.values()), *self._tasks)
             self._owners.clear()
             self._ready.clear()
             if self._member is not None:
@@ -139,28 +140,53 @@ class Runtime(Generic[S]):
     async def _drain_all(self) -> None:
         await asyncio.gather(*(owner.drain(self.settings.drain_deadline_s) for owner in self._owners.values()))
 
-    # What the group tells us. Every rebalance takes all partitions away and gives some back.
+    # What the group tells us. Every rebalance takes all partitions away and gives some back, mostly the same ones. A stateful
+    # partition is held meanwhile, its fence up: who may commit is decided there, not by the group. A stateless one has no fence.
 
     async def _revoked(self, revoked: set[TopicPartition]) -> None:
         self._ready.clear()
         owners = [owner for tp, owner in self._owners.items() if tp in revoked]
-        ended = await asyncio.gather(*(owner.drain(self.settings.drain_deadline_s) for owner in owners), return_exceptions=True)
+        ended = await asyncio.gather(*(self._let_go(owner) for owner in owners), return_exceptions=True)
         for owner, error in zip(owners, ended, strict=True):
             if error is not None:
                 self._fail(error)
-            del self._owners[owner.tp]
-            self._kept[owner.tp] = owner.log.store
+            if owner.phase != "holding":
+                self._forget(owner)
+
+    async def _let_go(self, owner: PartitionOwner[S]) -> None:
+        if owner.stateful and not self._stop.is_set():
+            await owner.hold(self.settings.rebalance_patience_s)
+        else:
+            await owner.drain(self.settings.drain_deadline_s)
+
+    def _forget(self, owner: PartitionOwner[S]) -> None:
+        del self._owners[owner.tp]
+        self._kept[owner.tp] = owner.log.store
 
     def _assigned(self, assigned: set[TopicPartition]) -> None:
         assert self._member is not None
         if self._stop.is_set() or self._over:
             return
-        for tp in sorted(assigned):
+        closing = self._go_on_with(assigned)
+        for tp in sorted(assigned - set(self._owners)):
             self._member.pause(tp)
             self._owners[tp] = self._owner_of(tp)
-            self._owners[tp].start()
+            self._owners[tp].start(closing.get(tp))
         self._kept.clear()
         self._opened(None)
+
+    def _go_on_with(self, assigned: set[TopicPartition]) -> dict[TopicPartition, asyncio.Task[None]]:
+        """Held partitions that were never anybody else's go on; the others are closed, and their closing is returned."""
+        assert self._member is not None
+        before, self._generation = self._generation, self._member.generation
+        closing = {}
+        for tp, owner in list(self._owners.items()):
+            if tp in assigned and self._generation == before + 1 and owner.phase == "holding":
+                owner.go_on()
+            else:
+                self._forget(owner)
+                closing[tp] = self._spawn(owner.abort())
+        return closing
 
     def _owner_of(self, tp: TopicPartition) -> PartitionOwner[S]:
         assert self._around is not None
@@ -189,10 +215,11 @@ class Runtime(Generic[S]):
 
         asyncio.get_running_loop().call_later(self.settings.session_timeout_ms / 1000, give_up)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _fail(self, error: BaseException) -> None:
         assert self._failure is not None
