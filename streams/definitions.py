@@ -81,7 +81,7 @@ class Definitions:
                 return f"workflow {name!r} has no version {version!r}: published are {versions}"
             return f"every version of workflow {name!r} is deprecated ({versions}): publish one, or name it as {name}@VERSION"
         close = get_close_matches(name, names, n=3)
-        known = f"did you mean {' or '.join(close)}?" if close else f"published are: {', '.join(names) or 'none'}"
+        known = f"did you mean {' or '.join(close)}?" if close else f"published are: {', '.join(names) or 'none'}."
         return f"no workflow {name!r} is published: {known} Publish it with `hil workflows publish FILE`"
 
     def list(self) -> list[Workflow]:

@@ -53,7 +53,7 @@ def _lines(file: str) -> Iterator[bytes]:
 
 
 def _read(line: bytes) -> tuple[str | None, bool]:
-    """The conversation, when the line says one, so that its messages keep their order on the topic; and whether it is an object."""
+    """The conversation, if the line says one, so that its messages keep their order; and whether it is an object."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
