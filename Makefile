@@ -1,10 +1,12 @@
 # make run    the whole thing on this machine: Kafka, Postgres, agents; sends the bundled messages and shows the answers
 # make test   every test, against a real Kafka and a real Postgres
 # make simulate SEEDS=2000 [FROM=0] [JOBS=2]   that many schedules of everything going wrong; REPLAY=… for one that failed
+# make chaos [KILLS=200] [ONLY=kills,broker]   kills, freezes and restarts of a running deployment, counted from outside
+# make bench [ONLY=a,c] [QUICK=1]   runs/s, latency, growth, restore, beside the bare client; tables, and bench/results/*.json
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
 # make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
 .DEFAULT_GOAL := help
-.PHONY: help run up test check simulate histories style types imports schemas workflows lock clean
+.PHONY: help run up test check chaos bench simulate histories style types imports schemas workflows lock clean
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -34,6 +36,12 @@ test: $(READY)
 
 simulate: $(READY)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) --jobs $(or $(JOBS),2) --replay "$(REPLAY)"
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
 
 check: style types imports schemas workflows test
 

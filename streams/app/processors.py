@@ -204,7 +204,7 @@ class _Builder:
             "client_id": f"hil.{self.settings.instance}" if self.settings.instance else "hil",
             "instance": self.settings.instance,
             "session_timeout_ms": session_ms,
-            "heartbeat_interval_ms": session_ms // 5,
+            "heartbeat_interval_ms": session_ms // 15,
         }
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:

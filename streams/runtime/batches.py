@@ -43,8 +43,8 @@ class BatchSettings:
     max_records: int = 2000
     """In one batch, of all partitions together."""
     instance: str | None = None
-    session_timeout_ms: int = 5_000
-    heartbeat_interval_ms: int = 1_000
+    session_timeout_ms: int = 4_500
+    heartbeat_interval_ms: int = 300
 
 
 class BatchRuntime:

@@ -165,9 +165,10 @@ class RuntimeSettings:
     rebalance_patience_s: float = 1.0
     """How long a rebalance waits for begun records. After that, those of partitions that stay here go on; the others come again
     at their new owner."""
-    session_timeout_ms: int = 5_000
+    session_timeout_ms: int = 4_500
     """How soon the group notices that a member is gone. Where `group.min.session.timeout.ms` forbids it, 6 s."""
-    heartbeat_interval_ms: int = 1_000
+    heartbeat_interval_ms: int = 300
+    """Also how soon the others hear of it."""
     max_attempts: int = 3
     """How often a record is handled before an exception of its handler sends it to dead letters."""
     retry_backoff_s: float = 0.1

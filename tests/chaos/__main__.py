@@ -37,7 +37,7 @@ async def chaos(
         ):
             it = Chaos(fleet, oracle, random.Random(given.seed), report)
             await asyncio.sleep(3)
-            session_s = float(environment.get("HIL_SESSION_TIMEOUT_MS", "5000")) / 1000
+            session_s = float(environment.get("HIL_SESSION_TIMEOUT_MS", "4500")) / 1000
             for part in parts:
                 report(f"{part} …")
                 match part:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tests.chaos.fleet import Fleet, Worker
 from tests.chaos.oracle import Oracle
 
-SESSION_S = 5.0
+SESSION_S = 4.5
 ENGINE = ("intake", "conversations", "nodes")
 
 

@@ -34,6 +34,7 @@ class Sent:
     key: str
     complaint: bool
     partition: int
+    body: dict[str, str]
     at: float = 0.0
     """When the broker had it, on the monotonic clock."""
     answered: float | None = None
@@ -72,7 +73,6 @@ class Oracle:
     def __init__(self, bootstrap: str, shop_url: str, rate: float) -> None:
         self.bootstrap, self.shop_url, self.rate = bootstrap, shop_url, rate
         self.sent: dict[str, Sent] = {}
-        self.paused = False
         self.sending = True
         self.dead: list[str] = []
         self._mark = uuid.uuid4().hex[:6]
@@ -81,42 +81,40 @@ class Oracle:
 
     async def send(self) -> None:
         """Until `sending` is cleared. A message counts once the broker has acknowledged it."""
-        producer = None
-        number = 0
-        began, due = time.monotonic(), 0.0
+        number, began, due = 0, time.monotonic(), 0.0
         while self.sending:
+            producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True, request_timeout_ms=8000)
             try:
-                if producer is None:
-                    producer = AIOKafkaProducer(
-                        bootstrap_servers=self.bootstrap, enable_idempotence=True, request_timeout_ms=8000
-                    )
-                    await producer.start()
-                message = Sent(f"{self._mark}-{number}", False, number % PARTITIONS)
-                text = self._random.choice(TEXTS)
-                message.complaint = text is COMPLAINT
-                body = {
-                    "text": text.format(number % 24 + 1, message.key),
-                    "conversation_id": message.key,
-                    "message_id": "m1",
-                    "customer_id": "cust-001",
-                }
-                # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
-                self.sent.setdefault(message.key, message)
-                await producer.send_and_wait("customer.messages", json.dumps(body).encode(), partition=message.partition)
-                self.sent[message.key].at = time.monotonic()
-                number += 1
+                await producer.start()
+                while self.sending:
+                    message = self._message(number)
+                    # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
+                    body = json.dumps(message.body).encode()
+                    await producer.send_and_wait("customer.messages", body, partition=message.partition)
+                    message.at = time.monotonic()
+                    number += 1
+                    due += 1 / self.rate
+                    behind = time.monotonic() - began - due
+                    if behind > 1:
+                        due += behind  # an outage is not made up for by a flood
+                    await asyncio.sleep(max(0.0, -behind))
             except KafkaError:
-                if producer is not None:
-                    await _quietly(producer.stop())
-                producer = None
                 await asyncio.sleep(0.2)
-            due += 1 / self.rate
-            behind = time.monotonic() - began - due
-            if behind > 1:
-                due += behind  # an outage is not made up for by a flood
-            await asyncio.sleep(max(0.0, -behind))
-        if producer is not None:
-            await _quietly(producer.stop())
+            finally:
+                await _quietly(producer.stop())
+
+    def _message(self, number: int) -> Sent:
+        key = f"{self._mark}-{number}"
+        if key not in self.sent:
+            text = self._random.choice(TEXTS)
+            body = {
+                "text": text.format(number % 24 + 1, key),
+                "conversation_id": key,
+                "message_id": "m1",
+                "customer_id": "cust-001",
+            }
+            self.sent[key] = Sent(key, text is COMPLAINT, number % PARTITIONS, body)
+        return self.sent[key]
 
     async def read(self) -> None:
         """Follow the responses and the dead letters from their beginning, for ever."""
