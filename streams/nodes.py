@@ -74,6 +74,10 @@ class Nodes:
         execution = step.get(task.execution_id) or Execution()
         if execution.completion is not None and (known := _known_completion(task, execution)) is not None:
             step.publish(known)
+            if task.attempt > execution.finished_attempt:
+                assert known.value is not None
+                ended = Execution(execution.entries, task.attempt, execution.finished_ms, (known.value, known.headers))
+                step.put(task.execution_id, ended)
             return
         journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
         ending = await self._attempt(task, journal, meter)

@@ -145,7 +145,7 @@ async def test_what_happened_is_in_postgres(system: System, unique: str):
     connection = await asyncpg.connect(system.addresses["database_url"])
     try:
         row = None
-        while row is None or row["status"] == "running":
+        while row is None or row["status"] in (None, "running"):
             row = await connection.fetchrow(
                 "SELECT status, cost_micro_usd FROM workflow_executions WHERE run_id::text = $1", value["run_id"]
             )

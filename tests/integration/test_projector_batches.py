@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from connectors.postgres.errors import OvertakenError, StorageError
 from connectors.postgres.migrate import migrate

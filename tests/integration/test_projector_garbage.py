@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
