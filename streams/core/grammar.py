@@ -57,7 +57,7 @@ def checked(source: str) -> ast.expr:
             tree = ast.parse(" ".join(source.split("\n")).strip(), mode="eval").body
     except SyntaxError as error:
         raise ExpressionFault(f"this is no Python expression: {error.msg}", _advice(source)) from None
-    except (RecursionError, MemoryError, ValueError) as error:
+    except (RecursionError, MemoryError, ValueError, SystemError) as error:  # CPython 3.11 says SystemError near its depth limit
         reason = "it is nested too deeply" if not isinstance(error, ValueError) else str(error)
         raise ExpressionFault(f"this is no Python expression: {reason}", "write it simpler") from None
     _Check().visit(tree, 0)
