@@ -106,6 +106,8 @@ class PartitionOwner(Generic[S]):
         self._active = 0
         """Records begun and not settled."""
         self._idle = asyncio.Event()
+        self._told = False
+        """The processor knows that the partition is ours."""
         self._paused = False
         self._next = 0
         """The offset after the last record fed."""
@@ -144,8 +146,11 @@ class PartitionOwner(Generic[S]):
             await self._hold_fence(position)
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
+        self._told = True
         if opened is not None:
-            opened(ViewOfPartition(self))
+            opening = opened(ViewOfPartition(self))
+            if opening is not None:
+                await opening
         bound, concurrency = settings.max_in_flight, settings.concurrency
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
@@ -260,8 +265,7 @@ class PartitionOwner(Generic[S]):
 
     async def hold(self, patience_s: float) -> None:
         """Begin nothing more, wait a little for what is begun, commit. What cannot be held is closed."""
-        if self.phase == "working":
-            assert self._dispatch is not None
+        if self.phase == "working" and self._dispatch is not None:
             self.phase = "holding"
             self._dispatch.hold()
             try:
@@ -296,7 +300,7 @@ class PartitionOwner(Generic[S]):
             self._draining.result()
 
     async def _drain(self, deadline_s: float) -> None:
-        if self.phase not in ("working", "holding"):
+        if self.phase not in ("working", "holding") or self._dispatch is None:
             return
         await self._finish_begun(deadline_s)
         try:
@@ -341,10 +345,10 @@ class PartitionOwner(Generic[S]):
         self._committer.cancel_timer()
         await end(set(self._tasks))
         self.log.abandon(Fenced(f"{self.tp} is closed"))
-        was_open, self._dispatch = self._dispatch is not None, None
+        self._dispatch = None
         closed = getattr(self._around.processor, "closed", None)
         try:
-            if was_open and closed is not None:
+            if self._told and closed is not None:
                 closed(self.partition)
         finally:
             await self._commits.close()
