@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from schemas.events import CancelRequested, MessageReceived, NodeCompleted, RerunRequested, TimerFired
@@ -13,9 +12,6 @@ from streams.definitions import Definitions
 from streams.runtime import PartitionView, Record, Step
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
-
-AT_ONCE = 1000
-"""States looked at before others have their turn."""
 
 
 class Conversations:
@@ -36,7 +32,7 @@ class Conversations:
         if decision.conversation.timers:
             self._remember(step.partition, event.conversation_id, decision.conversation, before)
 
-    async def opened(self, partition: PartitionView[Conversation]) -> None:
+    def opened(self, partition: PartitionView[Conversation]) -> None:
         """The partition is ours and restored: timers that came due meanwhile fire now."""
 
         def fire(due: tuple[str, Timer]) -> None:
@@ -54,11 +50,9 @@ class Conversations:
             partition.publish(outgoing(fired))
 
         timers = self._timers[partition.partition] = DueTimers(fire, self._clock_ms)
-        for number, (conversation_id, conversation) in enumerate(partition.items(), 1):
+        for conversation_id, conversation in partition.items():
             for timer in conversation.timers:
                 timers.add(timer.due_ms, (conversation_id, timer))
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
 
     def closed(self, partition: int) -> None:
         timers = self._timers.pop(partition, None)

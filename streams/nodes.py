@@ -25,8 +25,6 @@ from streams.wire import incoming, outgoing
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 1000
-"""States looked at before others have their turn."""
 KEEP_FINISHED_MS = 3_600_000
 """How long a finished execution answers a repeated task, measured by the records' own time."""
 
@@ -92,14 +90,9 @@ class Nodes:
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, keep=ending.outcome is Outcome.RETRYABLE))
         self._forget(step, task.execution_id, now_ms)
 
-    async def opened(self, partition: PartitionView[Execution]) -> None:
+    def opened(self, partition: PartitionView[Execution]) -> None:
         """The partition is ours: line up what it finished, so that it is forgotten in time."""
-        finished = []
-        for number, (key, execution) in enumerate(partition.items(), 1):
-            if execution.finished_ms:
-                finished.append((execution.finished_ms, key))
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        finished = [(execution.finished_ms, key) for key, execution in partition.items() if execution.finished_ms]
         self._finished[partition.partition] = deque(sorted(finished))
 
     def closed(self, partition: int) -> None:

@@ -34,8 +34,6 @@ ALL = ("intake", "conversations", "nodes", "projector")
 NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 32, topics.NODE_TASKS_CODE: 8}
 """Tasks of one partition that a worker has in hand at once. They wait for models most of the time."""
 
-NODE_COMMIT_INTERVAL_S = 0.1
-"""A crash asks a model again for answers younger than this, unless their node went on to another step."""
 WorkshopOf = Callable[[Settings], AbstractAsyncContextManager[Workshop]]
 """Opens what node workers work with."""
 
@@ -188,7 +186,6 @@ class _Builder:
                             nodes[topic],
                             ExecutionCodec(),
                             changelogs={topic: topics.journal_of(topic)},
-                            commit_interval_s=NODE_COMMIT_INTERVAL_S,
                             concurrency=self.settings.node_concurrency or concurrency,
                         ),
                     )

@@ -127,8 +127,7 @@ class PartitionView(Protocol[S_co]):
 
 class Processor(Protocol[S]):
     """Handles records. May also have `opened(view: PartitionView[S])`, called after restore and before the first record,
-    and `closed(partition: int)`, called once no handler of the partition runs any more. `opened` may be a coroutine, and should
-    be one if it looks at every state: whatever keeps the loop for longer than a session costs the membership.
+    and `closed(partition: int)`, called once no handler of the partition runs any more.
     """
 
     async def handle(self, record: Record, step: Step[S]) -> None:
@@ -159,7 +158,6 @@ class RuntimeSettings:
     max_in_flight: int = 1000
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
     commit_interval_s: float = 0.2
-    """A transaction costs some five requests whatever it carries. What a crash repeats is what was done since the last one."""
     commit_every: int = 1000
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0

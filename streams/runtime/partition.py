@@ -106,8 +106,6 @@ class PartitionOwner(Generic[S]):
         self._active = 0
         """Records begun and not settled."""
         self._idle = asyncio.Event()
-        self._told = False
-        """The processor knows that the partition is ours."""
         self._paused = False
         self._next = 0
         """The offset after the last record fed."""
@@ -146,11 +144,8 @@ class PartitionOwner(Generic[S]):
             await self._hold_fence(position)
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
-        self._told = True
         if opened is not None:
-            opening = opened(ViewOfPartition(self))
-            if opening is not None:
-                await opening
+            opened(ViewOfPartition(self))
         bound, concurrency = settings.max_in_flight, settings.concurrency
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
@@ -265,7 +260,8 @@ class PartitionOwner(Generic[S]):
 
     async def hold(self, patience_s: float) -> None:
         """Begin nothing more, wait a little for what is begun, commit. What cannot be held is closed."""
-        if self.phase == "working" and self._dispatch is not None:
+        if self.phase == "working":
+            assert self._dispatch is not None
             self.phase = "holding"
             self._dispatch.hold()
             try:
@@ -300,7 +296,7 @@ class PartitionOwner(Generic[S]):
             self._draining.result()
 
     async def _drain(self, deadline_s: float) -> None:
-        if self.phase not in ("working", "holding") or self._dispatch is None:
+        if self.phase not in ("working", "holding"):
             return
         await self._finish_begun(deadline_s)
         try:
@@ -345,10 +341,10 @@ class PartitionOwner(Generic[S]):
         self._committer.cancel_timer()
         await end(set(self._tasks))
         self.log.abandon(Fenced(f"{self.tp} is closed"))
-        self._dispatch = None
+        was_open, self._dispatch = self._dispatch is not None, None
         closed = getattr(self._around.processor, "closed", None)
         try:
-            if self._told and closed is not None:
+            if was_open and closed is not None:
                 closed(self.partition)
         finally:
             await self._commits.close()

@@ -64,7 +64,7 @@ def completion(task: NodeTask, outcome: Outcome = Outcome.OK) -> NodeCompleted:
 async def test_a_task_goes_to_the_workers_of_its_agents_type_and_the_answer_to_the_customer():
     known, states = definitions(), {}
     processor = Conversations(known, clock_ms=lambda: 30)
-    await processor.opened(FakeView(states))
+    processor.opened(FakeView(states))
     step = FakeStep(states)
     await processor.handle(record_of(message(known)), step)
     [task] = step.events(NodeTask)
@@ -83,7 +83,7 @@ async def waiting() -> tuple[Conversations, dict[str, Any], FakeView, list[int]]
     """A conversation whose node waits for its second attempt."""
     known, states, now = definitions(), {}, [30]
     processor, view = Conversations(known, clock_ms=lambda: now[0]), FakeView(states)
-    await processor.opened(view)
+    processor.opened(view)
     step = FakeStep(states)
     await processor.handle(record_of(message(known)), step)
     [task] = step.events(NodeTask)
@@ -126,7 +126,7 @@ async def test_timers_that_came_due_while_nobody_owned_the_partition_fire_when_i
     first, states, _, _ = await waiting()
     first.closed(0)
     later, view = Conversations(definitions(), clock_ms=lambda: 1_000_000), FakeView(states)
-    await later.opened(view)
+    later.opened(view)
     await until(lambda: view.outs)
     later.closed(0)
 

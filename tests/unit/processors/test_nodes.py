@@ -318,7 +318,7 @@ async def test_finished_executions_are_forgotten_after_a_while():
     old = Execution(finished_attempt=1, finished_ms=5, completion=(b"x", ()))
     states["old"] = old
     nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: KEEP_FINISHED_MS + 100)
-    await nodes.opened(FakeView(states))
+    nodes.opened(FakeView(states))
     await nodes.handle(record_of(task(known)), FakeStep(states))
     assert sorted(states) == ["e"]
     nodes.closed(0)
