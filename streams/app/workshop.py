@@ -24,6 +24,9 @@ from schemas.events import NodeTask
 from schemas.workflow.definition import Node
 from streams.definitions import Workflow
 
+PROJECTION_PATIENCE_S = 15.0
+"""How long a node waits for the tables to catch up with the conversation before its attempt counts as failed."""
+
 
 @dataclass(slots=True)
 class OpenWorkshop:
@@ -65,7 +68,9 @@ async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[
         yield OpenWorkshop(
             registry=builtin.registry(),
             collaborators=Collaborators(sandbox),
-            memory=PostgresMemory(pool, KnowledgeStore(pool, configured_embedder(environ))),
+            memory=PostgresMemory(
+                pool, KnowledgeStore(pool, configured_embedder(environ)), patience_seconds=PROJECTION_PATIENCE_S
+            ),
             chat=chat,
             toolbox=Toolbox(client),
         )
