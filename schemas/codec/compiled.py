@@ -44,14 +44,10 @@ def _text(value: str) -> bytes:
     return _size(len(data)) + data
 
 
-_word = lru_cache(maxsize=4096)(_text)
-"""For lists, whose items are names of nodes, models and tools: the same few again and again."""
-
-
 def _texts(values: list[str]) -> bytes:
     if not values:
         return b"\0"
-    return b"".join((_long(len(values)), *map(_word, values), b"\0"))
+    return b"".join((_long(len(values)), *map(_text, values), b"\0"))
 
 
 def _more(data: bytes, at: int, low: int) -> tuple[int, int]:
@@ -95,13 +91,7 @@ def _read_texts(data: bytes, at: int) -> tuple[list[str], int]:
         if count < 0:
             raise NotImplementedError("blocks that say their size")
         for _ in range(count):
-            size = data[at]
-            if size < 128 and not size & 1:  # the common case, without a call
-                end = at + 1 + (size >> 1)
-                text = data[at + 1 : end].decode()
-                at = end
-            else:
-                text, at = _read_text(data, at)
+            text, at = _read_text(data, at)
             found.append(text)
 
 

@@ -15,7 +15,7 @@ from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import Retry, SubstituteOutput
 from streams.core import rerun, response
-from streams.core.conditions import ALWAYS, ConditionFailed
+from streams.core.conditions import ConditionFailed
 from streams.core.digest import state_digest
 from streams.core.graph import Node
 from streams.core.state import OPEN, Message, NodeState, Phase, Run, TimerKind, Token
@@ -76,7 +76,7 @@ def settle(turn: Turn) -> None:
         node_id = turn.touched.popleft()
         if node_id not in turn.nodes:
             consider(turn, node_id)
-    if any(node.phase in OPEN for node in reversed(turn.nodes.values())):  # what began last is mostly what is open
+    if any(node.phase in OPEN for node in turn.nodes.values()):
         turn.update(run=replace(turn.run, nodes=turn.nodes, tokens=turn.tokens, order=tuple(turn.order)))
     else:
         finish(turn)
@@ -197,8 +197,7 @@ def execute(turn: Turn, node_id: str, state: NodeState, reason: str | None = Non
     node = turn.graph.nodes[node_id]
     turn.nodes[node_id] = replace(state, phase=Phase.EXECUTED)
     turn.order.append(node_id)
-    asked = any(edge.condition is not ALWAYS for edge in node.out)
-    scope = turn.scope(output=state.output) if asked else {}  # all outputs of the run: not for nothing
+    scope = turn.scope(output=state.output)
     try:
         decided = [(edge, not edge.on_failure and edge.condition.holds(scope)) for edge in node.out]
     except ConditionFailed as error:
