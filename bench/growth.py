@@ -76,7 +76,7 @@ async def restore(bootstrap: str, effort: Effort) -> Table:
 
 async def _fill(bootstrap: str, topic: str, count: int) -> int:
     """Idle conversations, each as small as it is kept. Returns the size of one."""
-    value = ConversationCodec().encode(Conversation(epoch=0, ordinal=2, seen=bytes(range(8))))
+    value = ConversationCodec().encode(Conversation(epoch=0, ordinal=2, seen=bytes(8) * 20))
     producer: Any = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0, max_batch_size=256 * 1024)
     await producer.start()
     try:

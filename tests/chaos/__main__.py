@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 import shutil
 import sys
@@ -65,6 +66,7 @@ async def chaos(
             if not verdict.good:
                 report(fleet.tails())
                 report("dead letters: " + "; ".join(oracle.dead[:5]))
+                report("failed: " + "; ".join({str(m.error) for m in oracle.sent.values() if m.status == "failed"}))
                 for message in [m for m in oracle.sent.values() if m.at and (not m.ids or len(m.ids) > 1)][:10]:
                     report(f"  {message}")
                 given.keep = True
@@ -96,6 +98,7 @@ TUNED = {"HIL_SESSION_TIMEOUT_MS": "1500"}
 
 
 def main() -> int:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is the point
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--kills", type=int, default=200)

@@ -41,6 +41,7 @@ class Sent:
     response_partition: int = -1
     ids: Counter[str] = field(default_factory=Counter)
     status: str = ""
+    error: str | None = None
     acted: bool = False
     """The response's trace says that the complaint was posted."""
 
@@ -64,7 +65,7 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.doubled or self.actions_doubled or self.actions_missing or self.failed or self.dead_letters)
+        return not (self.lost or self.doubled or self.actions_doubled or self.actions_missing or self.dead_letters)
 
 
 class Oracle:
@@ -152,7 +153,7 @@ class Oracle:
         if message.answered is None:
             message.answered = time.monotonic()
             message.response_partition = record.partition
-            message.status = body["status"]
+            message.status, message.error = body["status"], body["error"]
             message.acted = any("slack.send_message" in node["tools"] for node in body["trace"] if node["status"] == "executed")
 
     @property
