@@ -42,6 +42,47 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Text tokens of one call, as billed, in one meaning for all providers."""
+
+    input_text_tokens: int = 0
+    """All input, with what was read from and written to the provider's cache."""
+    cached_text_tokens: int = 0
+    """Of the input: read from the cache."""
+    cache_write_text_tokens: int = 0
+    """Of the input: written to the cache."""
+    output_text_tokens: int = 0
+    """All output, with reasoning."""
+    reasoning_text_tokens: int = 0
+    """Of the output: thought, not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAttempt:
+    """One try at one model, success or not: becomes one event on `llm.routing-decisions`."""
+
+    provider: str
+    model: str
+    outcome: str
+    """`ok`, or the code of what failed, e.g. `http_429`, `timeout_total`, `breaker_open`, `over_budget`."""
+    error: str | None = None
+    usage: Usage = Usage()
+    cost_micro_usd: int = 0
+    latency_ms: int = 0
+    first_token_ms: int | None = None
+    estimated: Usage = Usage()
+    estimated_cost_micro_usd: int = 0
+    estimated_latency_ms: int = 0
+    reasoning: str = ""
+    """Why this model, in words."""
+    runner_up: str | None = None
+    candidates: Sequence[Mapping[str, Any]] = ()
+    """Every model considered: {model, score} or {model, left_out}. Only on the first attempt of a request."""
+    price: Mapping[str, Any] | None = None
+    """The price row used."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     profile: str
     """fast | balanced | powerful | a name from the settings."""
@@ -67,6 +108,11 @@ class ChatReply:
     """`stop`, `length` (cut at max_tokens), `tool_calls`, or `refusal` (the model or its filter declined; `text` says why)."""
     replayed: bool = False
     """Answered from the journal: an earlier attempt made this call and has it in its books."""
+    cache_write_text_tokens: int = 0
+    reasoning_text_tokens: int = 0
+    first_token_ms: int | None = None
+    attempts: tuple[ModelAttempt, ...] = ()
+    """Every try at a model that this reply took, the successful one last. Empty: this reply is its only attempt."""
 
 
 class ChatModel(Protocol):

@@ -1,0 +1,51 @@
+"""One model as the catalogue knows it. Values alone: the catalogue reads them from data, the router chooses among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from agents.ports import Usage
+
+ModelCapability = Literal["tools", "vision", "streaming", "structured_output", "reasoning"]
+
+
+class Rates(Protocol):
+    """What a model's tokens cost, compiled from a price row."""
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The price row used, JSON-able: for events and for people."""
+        ...
+
+    def micro_usd(self, usage: Usage) -> int:
+        """The cost of one call in micro-dollars, rounded half up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    """As in the catalogue, or as the environment named it."""
+    provider: str
+    """openai | anthropic | local | rehearsal."""
+    wire: str
+    """What its endpoint calls it."""
+    context: int
+    """Text tokens of the window, input and output together."""
+    capabilities: frozenset[ModelCapability]
+    latency_ms: int
+    """To expect before anything was learned."""
+    quality: float
+    """0..10."""
+    rates: Rates
+    quality_source: str = ""
+    max_output: int | None = None
+    encoding: str | None = None
+    """Name of a tiktoken encoding; None: counted by a learned ratio."""
+    region: str | None = None
+    fixed_temperature: bool = False
+    """The provider refuses a temperature for it."""
+    as_if: str | None = None
+    """A stand-in that costs nothing, booked at the price of this model."""
