@@ -17,6 +17,7 @@ import streams.runtime
 from schemas.workflow.templates import Template
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.asking import ask, told
+from tests.simulation.clients.batches import NoFetching, SimulatedBatchProducer, SimulatedFetches
 from tests.simulation.clients.consumer import Consumer
 from tests.simulation.clients.producer import Producer
 from tests.simulation.world import Process
@@ -64,6 +65,9 @@ def simulated(broker: Broker) -> Iterator[None]:
         "AIOKafkaProducer": lambda **config: Producer(broker, process(), **config),
         "AIOKafkaConsumer": lambda **config: Consumer(broker, process(), **config),
         "AIOKafkaClient": lambda **config: Client(broker, process()),
+        "BatchProducer": lambda **config: SimulatedBatchProducer(broker, process(), **config),
+        "Fetches": SimulatedFetches,
+        "Fetching": lambda bootstrap, **config: NoFetching(),
     }
     clock = {"clock": lambda: broker.world.now}
     patched: list[tuple[Any, str, Any]] = []
