@@ -44,7 +44,7 @@ class Settings:
     """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
     instance: str | None = None
     """HIL_INSTANCE: a name this process keeps over restarts and shares with no other: it gets its partitions back at once."""
-    session_timeout_ms: int = 4_500
+    session_timeout_ms: int = 3_000
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
     node_concurrency: int | None = None
     """HIL_NODE_CONCURRENCY: tasks of one partition a node worker has in hand at once; by agent type when not set."""
@@ -95,7 +95,7 @@ class Settings:
             replication=reader.number("HIL_REPLICATION", 1, 32_767),
             default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
             instance=reader.text("HIL_INSTANCE"),
-            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 4_500,
+            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),

@@ -208,6 +208,7 @@ class _Builder:
         }
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
+        more["rebalance_patience_s"] = self.settings.session_timeout_ms / 1000 / 5
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
         return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
 

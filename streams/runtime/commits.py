@@ -144,7 +144,7 @@ class GroupCommits:
 
 
 async def restore(
-    settings: RuntimeSettings, source: TopicPartition, start: int, load: Callable[[bytes | None, bytes | None], None]
+    settings: RuntimeSettings, source: TopicPartition, start: int, load: Callable[[bytes | None, bytes | None], int]
 ) -> int:
     """Read the changelog of a partition from an offset to its end. Returns the end. The caller has fenced all other writers."""
     changelog = TopicPartition(settings.changelogs[source.topic], source.partition)

@@ -13,6 +13,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from streams.runtime.closing import close
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
+from streams.runtime.reading import Bounds
 from streams.runtime.tolerant import tolerate_header_names
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ BROKERS_LEAST_SESSION_MS = 6_000
 """What a broker allows that has not been told otherwise."""
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
+RETRY_BACKOFF_MS = 30
+"""Before aiokafka asks the group's coordinator again."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -41,6 +44,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
+        self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 
     def _consumer_of(self, session_timeout_ms: int) -> Any:
         settings = self._settings
@@ -53,6 +57,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
@@ -61,11 +66,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def start(self) -> None:
         """Join; returns with the first assignment."""
+        await self._bounds.start()
+        await self._join()
+
+    async def _join(self) -> None:
         self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
         await self._consumer.start()
 
     async def stop(self) -> None:
-        await close(self._consumer.stop())
+        await asyncio.gather(close(self._consumer.stop()), self._bounds.stop())
 
     async def poll(self, timeout_ms: int, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Any]]:
         """aiokafka's records by partition."""
@@ -74,7 +83,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 timeout_ms=timeout_ms, max_records=max_records
             )
         except kafka_errors.NoOffsetForPartitionError:
-            return {}  # a new partition, before it was opened and given its position
+            return {}  # a new partition, before anybody was told that it is ours
         except kafka_errors.InvalidSessionTimeoutError:
             await self._start_again()
             return {}
@@ -92,9 +101,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._settings.session_timeout_ms,
             BROKERS_LEAST_SESSION_MS,
         )
-        await self.stop()
+        await close(self._consumer.stop())
         self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
-        await self.start()
+        await self._join()
 
     @property
     def generation(self) -> int:
@@ -104,6 +113,13 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
             self._consumer.pause(partition)
+
+    def set_aside(self, partition: TopicPartition) -> None:
+        """Fetch nothing of it before `seek` and `resume`. It gets a place meanwhile, whichever: while aiokafka looks for the
+        position of one partition, it fetches none of those that have theirs.
+        """
+        self.pause(partition)
+        self.seek(partition, 0)
 
     def resume(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
@@ -119,19 +135,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def lag(self, partitions: Iterable[TopicPartition]) -> int:
         """Records between what was fetched and the ends, asked of the broker."""
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
-        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
+        bounds = await self.bounds(list(partitions))
+        return sum([max(0, end - await self._consumer.position(partition)) for partition, (_, end) in bounds.items()])
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
         committed: int | None = await self._consumer.committed(partition)
         return committed
 
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """The first offset there is, and the one past the last."""
-        beginnings: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets([partition])
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets([partition])
-        return beginnings[partition], ends[partition]
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """The first offset there is, and the one past the last, of each."""
+        return await self._bounds.of(partitions)
 
     async def commit(self, partition: TopicPartition, position: int) -> None:
         """Raises Fenced. Positions of partitions that are due together go in one request."""

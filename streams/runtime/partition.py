@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
@@ -29,6 +29,7 @@ from streams.runtime.model import (
 )
 from streams.runtime.publisher import Publisher
 from streams.runtime.step import StepOfRecord, ViewOfPartition
+from streams.runtime.stopwatch import Stopwatch
 from streams.runtime.store import StateStore
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,10 @@ class Source(Protocol):
     def resume(self, partition: TopicPartition) -> None: ...
     def end(self, partition: TopicPartition) -> int | None: ...
     async def committed(self, partition: TopicPartition) -> int | None: ...
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]: ...
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
 
 
-Restore = Callable[[int, Callable[[bytes | None, bytes | None], None]], Awaitable[int]]
+Restore = Callable[[int, Callable[[bytes | None, bytes | None], int]], Awaitable[int]]
 """(from offset, load) → the changelog's end."""
 
 
@@ -132,16 +133,22 @@ class PartitionOwner(Generic[S]):
 
     async def _open(self, after: Awaitable[None] | None) -> None:
         source, settings = self._around.source, self._settings
+        watch = Stopwatch(self._loop.time)
         if after is not None:
             await after
+        watch.lap("the former owner's end")
         await self._commits.open()
+        watch.lap("fence")
         position = await self._first_position()
+        watch.lap("position")
         source.seek(self.tp, position)
         self._next = position
         self.log.begin(position)
         if self._restore is not None:
             await self._restore_states(self._restore)
+            watch.lap("states")
             await self._hold_fence(position)
+            watch.lap("fence held")
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
         if opened is not None:
@@ -150,6 +157,8 @@ class PartitionOwner(Generic[S]):
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
         source.resume(self.tp)
+        watch.lap("begun")
+        log.info("%s: %s is open with %d states: %s", settings.group, self.tp, len(self.log.store), watch)
         self._around.opened(self)
 
     async def _hold_fence(self, position: int) -> None:
@@ -161,7 +170,7 @@ class PartitionOwner(Generic[S]):
 
     async def _first_position(self) -> int:
         committed = self._committed = await self._around.source.committed(self.tp)
-        beginning, end_offset = await self._around.source.bounds(self.tp)
+        beginning, end_offset = (await self._around.source.bounds([self.tp]))[self.tp]
         if committed is None:
             return beginning
         if committed > end_offset:
@@ -175,19 +184,9 @@ class PartitionOwner(Generic[S]):
         return max(committed, beginning)
 
     async def _restore_states(self, restore: Restore) -> None:
-        store, began = self.log.store, self._loop.time()
-        start = store.next_offset
-        store.next_offset = await restore(start, store.load)
+        store = self.log.store
+        store.next_offset = await restore(store.next_offset, store.load)
         store.known_at = self._loop.time()
-        took = self._loop.time() - began
-        log.info(
-            "%s: restored %s from changelog offset %d: %d states in %.2f s",
-            self._settings.group,
-            self.tp,
-            start,
-            len(store),
-            took,
-        )
 
     # Handling
 

@@ -128,6 +128,7 @@ def draw(seed: int, keep: Keep = Keep()) -> Plan:
         "drain_deadline_s": shape.choice((0.05, 1.0, 5.0)),
         "concurrency": shape.choice((1, 2, 8, 32)),
         "broker_patience_s": shape.choice((8.0, 30.0)),
+        "standby": Random(f"standby-{seed}").random() < 0.4,
     }
     sendings = _sendings(mail, partitions["customer.messages"], [str(each["name"]) for each in definitions])
     faults = _faults(fate, len(slots))

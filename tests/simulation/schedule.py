@@ -148,6 +148,7 @@ class Schedule:
         self, name: str, source: str, processor: Any, publisher: Publisher, codec: Any = None, **more: Any
     ) -> Runtime[Any]:
         chosen = {key: value for key, value in self.plan.settings.items() if key != "concurrency"}
+        chosen["standby"] = chosen["standby"] and codec is not None
         settings = RuntimeSettings("broker", f"hil.{name}", (source,), **{**chosen, **more})
         return Runtime(settings, processor, codec, dead_letter, publisher=publisher)
 
