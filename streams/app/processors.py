@@ -171,7 +171,7 @@ class _Builder:
                 intake = Intake(self.definitions, default_workflow=self.settings.default_workflow)
                 return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
             case "conversations":
-                conversations = Conversations(self.definitions, clock_ms=clock_ms)
+                conversations = Conversations(self.definitions, clock_ms=clock_ms, ttl_ms=self.settings.conversation_ttl_s * 1000)
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
@@ -209,6 +209,7 @@ class _Builder:
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
         more["rebalance_patience_s"] = self.settings.session_timeout_ms / 1000 / 5
+        more["standby"] = self.settings.standby and "changelogs" in more
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
         return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
 

@@ -94,7 +94,7 @@ class Standby(Generic[S]):
             known = self._fresh()
             known.known_at = now  # whatever it will know is read from now on
         self._stores[changelog] = known
-        self._bytes[changelog] = known.bytes()
+        self._bytes[changelog] = known.weight()
         if self._started:
             self._go_on(changelog, known)
 

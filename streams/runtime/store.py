@@ -76,7 +76,7 @@ class StateStore(Generic[S]):
         self._encoded[name] = value
         return grown + len(value) + ENTRY_BYTES + len(name)
 
-    def bytes(self) -> int:
+    def weight(self) -> int:
         """About how much memory the states take. Looks at every one of them."""
         return sum(map(len, self._encoded.values())) + sum(map(len, self._encoded)) + ENTRY_BYTES * len(self._encoded)
 

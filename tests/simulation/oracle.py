@@ -192,8 +192,12 @@ class Oracle:
                 if event.outcome is Outcome.PARK and IN_DOUBT in (event.error or ""):
                     self.parked_in_doubt.add(event.execution_id)
             decision = decide(fold.states.get(event.conversation_id), event, self._definitions.graphs)
-            fold.states[event.conversation_id] = decision.conversation
-            fold.encoded[event.conversation_id.encode()] = self._codec.encode(decision.conversation)
+            if decision.conversation is None:
+                fold.states.pop(event.conversation_id, None)
+                fold.encoded.pop(event.conversation_id.encode(), None)
+            else:
+                fold.states[event.conversation_id] = decision.conversation
+                fold.encoded[event.conversation_id.encode()] = self._codec.encode(decision.conversation)
             for output in decision.outputs:
                 out = outgoing(output)
                 fresh[out.topic, output.id].add(out.value or b"")
@@ -222,7 +226,7 @@ class Oracle:
                         return False
         return not any(
             fold.position == len(self._history[TopicPartition("conversation.events", partition)])
-            and any(state.timers or state.run for state in fold.states.values())
+            and any(state.timers or state.run or self._plan.ttl_s for state in fold.states.values())
             for partition, fold in self._folds.items()
         )
 
@@ -380,7 +384,7 @@ def sequential(
                     timer_id=timer.timer_id,
                     due_ms=timer.due_ms,
                 )
-                for timer in state.timers
+                for timer in (state.timers if state is not None else ())
             ]
     raise Broken(f"alone, {sending.message} does not come to an end")
 

@@ -133,7 +133,9 @@ class Schedule:
             intake = Intake(self.definitions, default_workflow="w0")
             yield self._runtime("intake", "customer.messages", intake, publisher, **instance)
         elif name == "conversations":
-            conversations = Conversations(self.definitions, clock_ms=process.clock_ms)
+            conversations = Conversations(
+                self.definitions, clock_ms=process.clock_ms, ttl_ms=int((self.plan.ttl_s or 10_000) * 1000)
+            )
             changelog = {"conversation.events": "conversation-state"}
             codec = ConversationCodec()
             yield self._runtime(name, "conversation.events", conversations, publisher, codec, changelogs=changelog, **instance)
