@@ -101,7 +101,7 @@ async def running(
         publisher = Publisher(bootstrap)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, stack)
+        builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -162,6 +162,7 @@ class _Builder:
     definitions: Definitions
     publisher: Publisher
     workshop: WorkshopOf
+    report: Report
     stack: AsyncExitStack
 
     async def build(self, name: str) -> list[tuple[str, Any]]:
@@ -211,7 +212,7 @@ class _Builder:
         more["rebalance_patience_s"] = self.settings.session_timeout_ms / 1000 / 5
         more["standby"] = self.settings.standby and "changelogs" in more
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
-        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
+        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher, report=self.report)
 
 
 def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:

@@ -49,8 +49,8 @@ class Source(Protocol):
     async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
 
 
-Restore = Callable[[int, Callable[[bytes | None, bytes | None], int]], Awaitable[int]]
-"""(from offset, load) → the changelog's end."""
+Restore = Callable[[StateStore[Any]], Awaitable[int]]
+"""Reads what the store does not have yet; returns the changelog's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class PartitionOwner(Generic[S]):
 
     async def _restore_states(self, restore: Restore) -> None:
         store = self.log.store
-        store.next_offset = await restore(store.next_offset, store.load)
+        store.next_offset = await restore(store)
         store.known_at = self._loop.time()
 
     # Handling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic
 
@@ -16,6 +16,7 @@ from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits,
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
 from streams.runtime.partition import PartitionOwner, PartitionStatus, Surroundings
+from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
 from streams.runtime.standby import KEEP_S, Standby
@@ -37,8 +38,12 @@ class Runtime(Generic[S]):
         dead_letter: DeadLetter,
         *,
         publisher: Publisher | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
-        """A `publisher` that is given is shared with others: it is neither started nor stopped here."""
+        """A `publisher` that is given is shared with others: it is neither started nor stopped here.
+
+        `report` is told how far a restore has come that takes longer than a second.
+        """
         if settings.changelogs and codec is None:
             raise ValueError(f"processor {settings.group} has changelogs and no codec for its states: give it one")
         self.settings = settings
@@ -46,6 +51,8 @@ class Runtime(Generic[S]):
         self._codec = codec
         self._dead_letter = dead_letter
         self._shared = publisher
+        self._report = log.info if report is None else report
+        self._progress: RestoreProgress | None = None
         self._owners: dict[TopicPartition, PartitionOwner[S]] = {}
         self._kept: dict[TopicPartition, StateStore[S]] = {}
         self._standby: Standby[S] | None = None
@@ -62,7 +69,9 @@ class Runtime(Generic[S]):
     async def run(self) -> None:
         """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced otherwise."""
         self._running = True
-        self._failure = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        self._progress = RestoreProgress(self.settings.group, self._report, loop.time)
         publisher: Publisher | None = None
         try:
             counts = await self._check_topics()
@@ -211,7 +220,15 @@ class Runtime(Generic[S]):
         if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
             store = StateStore(self._codec)
         commits: Commits = TransactionalCommits(self.settings, tp)
-        return PartitionOwner(tp, self._around, commits, store, partial(restore, self.settings, tp))
+        return PartitionOwner(tp, self._around, commits, store, partial(self._restore, tp))
+
+    async def _restore(self, tp: TopicPartition, store: StateStore[Any]) -> int:
+        assert self._progress is not None
+        self._progress.begins(tp)
+        try:
+            return await restore(self.settings, tp, store.next_offset, store.load, partial(self._progress.told, tp, store))
+        finally:
+            self._progress.ended(tp)
 
     def _opened(self, owner: PartitionOwner[S] | None) -> None:
         if all(owner.phase == "working" for owner in self._owners.values()):

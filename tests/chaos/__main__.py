@@ -85,7 +85,7 @@ def table(happened: list[Happened], verdict: Verdict, exits: list[str], seconds:
         first, last = kind.first_s, kind.all_s
         figures = ""
         if first:
-            p95 = sorted(first)[int(0.95 * (len(first) - 1))]
+            p95 = sorted(first)[min(len(first) - 1, int(0.95 * len(first)))]
             figures = f"{median(first):>18.2f} s{p95:>6.2f} s{max(first):>6.2f} s{median(last):>16.2f} s{max(last):>6.2f} s"
         print(f"{kind.name:<42}{kind.count:>6}{figures}")
     print(f"\nin {seconds:.0f} s: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(verdict).items()))

@@ -129,14 +129,14 @@ async def test_a_partition_that_stays_is_not_read_again(world: World, monkeypatc
     starts: list[tuple[int, int]] = []
     restore = module.restore
 
-    async def counted(settings, source, start, load):
+    async def counted(settings, source, start, load, progress):
         loaded: list[bytes | None] = []
 
-        def count(key: bytes | None, value: bytes | None) -> None:
+        def count(key: bytes | None, value: bytes | None) -> int:
             loaded.append(key)
-            load(key, value)
+            return load(key, value)
 
-        end = await restore(settings, source, start, count)
+        end = await restore(settings, source, start, count, progress)
         starts.append((source.partition, len(loaded)))
         return end
 

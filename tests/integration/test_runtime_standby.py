@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import streams.runtime.runtime as runtime_module
-from streams.runtime import Runtime
+from streams.runtime import Runtime, progress
 from streams.runtime.standby import Standby
-from tests.integration.runtime_world import TextCodec, World, a_world, at_work, begin, crash, until
+from tests.integration.runtime_world import TextCodec, World, a_world, at_work, begin, crash, dead_letter_to, until
 
 pytestmark = pytest.mark.kafka
 
@@ -115,3 +115,23 @@ async def test_a_standby_that_outgrows_its_bound_gives_up_its_largest_partition(
             assert kept.get("k0") == "small"
         finally:
             await crash(reading)
+
+
+async def test_a_long_restore_says_how_far_it_is_and_is_over_before_the_runtime_is_ready(world: World, monkeypatch: Any):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    await world.create(partitions=2)
+    before = world.runtime(world.appending(), commit_interval_s=0.01)
+    async with at_work(before):
+        for number in range(2):
+            await world.send("a", "b", key=f"k{number}", partition=number)
+        await world.until_committed({0: 2, 1: 2})
+    lines: list[str] = []
+    ready_at: list[int] = []
+    dead_letter = dead_letter_to(world.topic("dead"))
+    after = Runtime(world.settings(), world.appending(), TextCodec(), dead_letter, report=lines.append)
+    async with at_work(after):
+        ready_at.append(len(lines))
+        assert sum(status.states for status in after.status()) == 2
+    assert lines[0].startswith(f"{world.topic('group')}: restoring ")
+    assert lines[-1].startswith(f"{world.topic('group')}: restored 2 states in ")
+    assert ready_at == [len(lines)], "nothing was restored after it was ready"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -85,10 +85,10 @@ class FakeBroker:
         self.happened.append("close")
 
     # changelog
-    async def restore(self, start: int, load: Callable[[bytes | None, bytes | None], None]) -> int:
+    async def restore(self, store: StateStore[Any]) -> int:
         self.happened.append("restore")
         for key, value in self.changelog.items():
-            load(key, value)
+            store.load(key, value)
         return len(self.changelog)
 
 
