@@ -107,6 +107,15 @@ class Step(Protocol[S]):
         """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
         ...
 
+    async def act(self) -> None:
+        """Something begins that should not be cut off in its midst: a rebalance waits for it. Waits while one is on already.
+
+        It is over with `acted`, or with the handler.
+        """
+        ...
+
+    def acted(self) -> None: ...
+
 
 class PartitionView(Protocol[S_co]):
     """A partition that is ours, between its records."""
@@ -166,6 +175,8 @@ class RuntimeSettings:
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0
     """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
+    action_patience_s: float = 5.0
+    """How long a rebalance waits for what a handler has announced with `act`. After that nobody knows whether it was done."""
     rebalance_patience_s: float = 0.6
     """How long a rebalance waits for begun records. After that, those of partitions that stay here go on; the others come again
     at their new owner. Partitions of a member that died stand still meanwhile."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Protocol
 
 from aiokafka import TopicPartition
 
+from streams.runtime.acts import Acts
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits
 from streams.runtime.committer import Committer
@@ -107,6 +108,7 @@ class PartitionOwner(Generic[S]):
         self._active = 0
         """Records begun and not settled."""
         self._idle = asyncio.Event()
+        self._acts = Acts()
         self._paused = False
         self._next = 0
         """The offset after the last record fed."""
@@ -207,7 +209,10 @@ class PartitionOwner(Generic[S]):
         while True:
             step = StepOfRecord(self, entry)
             try:
-                await self._around.processor.handle(record, step)
+                try:
+                    await self._around.processor.handle(record, step)
+                finally:
+                    step.release()
                 break
             except Undecodable as error:
                 self._bury(record, entry, error.code, error.reason, attempts)
@@ -255,19 +260,24 @@ class PartitionOwner(Generic[S]):
     def commit_soon(self) -> None:
         self._committer.soon()
 
+    async def act(self) -> None:
+        await self._acts.begin()
+
+    def acted(self) -> None:
+        self._acts.end()
+
     # A rebalance: everything is taken away for a moment, and most of it comes back
 
     async def hold(self, patience_s: float) -> None:
-        """Begin nothing more, wait a little for what is begun, commit. What cannot be held is closed."""
+        """Begin nothing more, wait a little for what is begun, longer for what acts, commit. What cannot be held is closed."""
         if self.phase == "working":
             assert self._dispatch is not None
             self.phase = "holding"
             self._dispatch.hold()
+            self._acts.hold()
             try:
-                await self._all_through(patience_s)
+                await self._quiet(patience_s)
                 await self._committer.commit()
-            except TimeoutError:
-                pass  # it goes on, if the partition stays
             except Fenced as error:
                 log.error("%s", error)
                 self.phase = "lost"
@@ -282,6 +292,17 @@ class PartitionOwner(Generic[S]):
         if self._paused:
             self._around.source.pause(self.tp)
         self._dispatch.go_on()
+        self._acts.go_on()
+
+    async def _quiet(self, patience_s: float) -> None:
+        """As far as it goes: what is begun goes on, if the partition stays."""
+        try:
+            await self._all_through(patience_s)
+        except TimeoutError:
+            if not await self._acts.over(self._settings.action_patience_s):
+                log.warning(
+                    "%s: %s: an action that was begun takes longer than a rebalance can wait", self._settings.group, self.tp
+                )
 
     # Closing
 

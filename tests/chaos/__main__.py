@@ -44,7 +44,7 @@ async def chaos(
                 report(f"{part} …")
                 match part:
                     case "kills" | "tuned":
-                        happened += await it.kills(kills)
+                        happened += await it.kills(kills, given.kinds.split(","))
                     case "takeover":
                         for kind in ("conversations", "intake", "nodes"):
                             happened.append(await it.takeovers(kind, given.takeovers, hold_s=session_s + 6))
@@ -107,6 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--kills", type=int, default=200, help="in all; `kills` and `tuned` share them")
+    parser.add_argument("--kinds", default="intake,conversations,nodes", help="of workers to kill, in turns")
     parser.add_argument("--takeovers", type=int, default=5, help="of each kind of worker, to measure recovery")
     parser.add_argument("--freezes", type=int, default=5)
     parser.add_argument("--restarts", type=int, default=2, help="of the broker and of Postgres")

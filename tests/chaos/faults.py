@@ -39,7 +39,7 @@ class Chaos:
     random: random.Random
     report: Callable[[str], None]
 
-    async def kills(self, count: int) -> list[Happened]:
+    async def kills(self, count: int, kinds: Sequence[str] = ENGINE) -> list[Happened]:
         """kill -9 of one worker after the other, each as soon as the partitions of the one before are at work again.
 
         The supervisor starts it anew at once. In each round of kinds every worker of the kind is at work when one is killed,
@@ -47,7 +47,7 @@ class Chaos:
         """
         happened = {kind: Happened(f"kill -9 {kind}") for kind in ("intake", "conversations", "nodes", "projector")}
         for number in range(count):
-            kind = "projector" if number % 10 == 9 and self.fleet.of("projector") else ENGINE[number % len(ENGINE)]
+            kind = "projector" if number % 10 == 9 and self.fleet.of("projector") else kinds[number % len(kinds)]
             await self._at_work(kind)
             victim = self.random.choice(self.fleet.of(kind))
             at = time.monotonic()
