@@ -271,11 +271,12 @@ async def test_a_partition_that_is_slow_to_open_holds_up_no_other(world: World, 
         await fence(self)
 
     monkeypatch.setattr(TransactionalCommits, "open", slow)
-    runtime = world.runtime(world.appending(), commit_interval_s=0.01)
+    appending = world.appending()
+    runtime = world.runtime(appending, commit_interval_s=0.01)
     running = asyncio.create_task(runtime.run())
     for partition in (0, 1):
         await world.send("a", key=f"k{partition}", partition=partition)
-    await world.until_committed({0: 1})
+    await until(lambda: appending.handled == [(0, "a")])
     assert not runtime.is_ready
     may_open.set()
     await runtime.ready()
