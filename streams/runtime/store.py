@@ -10,7 +10,7 @@ from streams.runtime.model import S, StateCodec
 
 log = logging.getLogger(__name__)
 
-ENTRY_BYTES = 190
+ENTRY_BYTES = 140
 """What a state takes beside its own bytes and its key's: two objects, and its place in the dictionary."""
 HOT = 2048
 """Decoded states kept at hand, for a partition: so many, and up to as many again."""
