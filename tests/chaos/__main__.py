@@ -98,7 +98,7 @@ def report(line: str) -> None:
     sys.stderr.flush()
 
 
-TUNED = {"HIL_SESSION_TIMEOUT_MS": "750", "HIL_STANDBY": "on"}
+TUNED = {"HIL_SESSION_TIMEOUT_MS": "1000", "HIL_STANDBY": "on"}
 """For a deployment that must be back soon: docs/guides/recovery.md."""
 
 
