@@ -75,6 +75,7 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
     knowledge: Sequence[Passage] = ()
     if HISTORY in names or HISTORY in sources:
         limit = plan.window
+        limit = limit if task.earlier is None else min(limit, task.earlier)
         history = await memory.history(task.conversation_id, before=task.ordinal, limit=limit) if limit else ()
     if (KNOWLEDGE in names or KNOWLEDGE in sources) and said.strip():
         knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=plan.top_k)

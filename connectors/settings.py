@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
 PARTITIONS_EMBEDDED = 4
+CONVERSATION_TTL_S = 30 * 86_400
+YEAR_S = 365 * 86_400
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 PROFILES = ("fast", "balanced", "powerful")
 EMBEDDINGS = tuple(f"HIL_EMBEDDINGS_{name}" for name in ("MODEL", "BASE_URL", "API_KEY", "DIMENSIONS"))
 
@@ -44,8 +47,12 @@ class Settings:
     """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
     instance: str | None = None
     """HIL_INSTANCE: a name this process keeps over restarts and shares with no other: it gets its partitions back at once."""
-    session_timeout_ms: int = 4_500
+    session_timeout_ms: int = 3_000
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
+    standby: bool = False
+    """HIL_STANDBY: on or off; follow the states of partitions that others own, to take them over sooner."""
+    conversation_ttl_s: int = CONVERSATION_TTL_S
+    """HIL_CONVERSATION_TTL: how long a conversation may be idle before its state is forgotten."""
     node_concurrency: int | None = None
     """HIL_NODE_CONCURRENCY: tasks of one partition a node worker has in hand at once; by agent type when not set."""
     llm_base_url: str | None = None
@@ -95,7 +102,9 @@ class Settings:
             replication=reader.number("HIL_REPLICATION", 1, 32_767),
             default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
             instance=reader.text("HIL_INSTANCE"),
-            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 4_500,
+            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
+            standby=reader.switch("HIL_STANDBY"),
+            conversation_ttl_s=reader.duration("HIL_CONVERSATION_TTL", 10 * YEAR_S) or CONVERSATION_TTL_S,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),
@@ -124,6 +133,8 @@ VARIABLES = frozenset(
         "HIL_DEFAULT_WORKFLOW",
         "HIL_INSTANCE",
         "HIL_SESSION_TIMEOUT_MS",
+        "HIL_STANDBY",
+        "HIL_CONVERSATION_TTL",
         "HIL_NODE_CONCURRENCY",
         "HIL_LLM_BASE_URL",
         "HIL_LLM_API_KEY",
@@ -155,6 +166,26 @@ class _Reader:
             self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
             return None
         return int(text)
+
+    def switch(self, name: str) -> bool:
+        text = self.text(name)
+        if text not in (None, "on", "off"):
+            self.faults.append(f"{name} is {text!r}: set it to on or off, or unset it, which is off")
+        return text == "on"
+
+    def duration(self, name: str, high: int) -> int | None:
+        """In seconds."""
+        text = self.text(name)
+        if text is None:
+            return None
+        number, unit = text[:-1], text[-1]
+        if not (number.isascii() and number.isdigit() and unit in UNITS and 0 < int(number) * UNITS[unit] <= high):
+            self.faults.append(
+                f"{name} is {text!r}: set it to a whole number with s, m, h or d, as in 30d, "
+                f"at most {high // UNITS['d']}d, or unset it"
+            )
+            return None
+        return int(number) * UNITS[unit]
 
     def url(self, name: str, schemes: tuple[str, ...], example: str) -> str | None:
         text = self.text(name)

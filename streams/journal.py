@@ -58,6 +58,7 @@ class StepJournal:
         return self._entries.get(step)
 
     async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
+        await self._step.act()
         self._entries[step] = Entry(intent=detail)
         await self._save_now()
 
@@ -68,6 +69,7 @@ class StepJournal:
             self._unsaved = True
         else:
             await self._save_now()
+            self._step.acted()
 
     async def settled(self) -> None:
         """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""

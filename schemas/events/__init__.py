@@ -13,11 +13,20 @@ from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
 from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
 from schemas.events.usage import ActionUsed, ModelCalled
-from schemas.events.workflow import MessageSetAside, NodeFinished, NodeRequested, NodeStatus, RunFinished, RunStarted
+from schemas.events.workflow import (
+    ConversationExpired,
+    MessageSetAside,
+    NodeFinished,
+    NodeRequested,
+    NodeStatus,
+    RunFinished,
+    RunStarted,
+)
 
 __all__ = [
     "ActionUsed",
     "CancelRequested",
+    "ConversationExpired",
     "CustomerResponse",
     "DeadLetter",
     "DeadLetterSettled",

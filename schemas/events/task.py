@@ -34,6 +34,8 @@ class NodeTask(Event):
     finished: list[str] = Field(default_factory=list)
     """Every node that has run so far, in order."""
     deadline_ms: Millis | None = None
+    earlier: int | None = None
+    """How many messages and answers of the conversation come before `ordinal`. None in older tasks: all from 1."""
 
     @property
     def key(self) -> str:

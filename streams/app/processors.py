@@ -104,7 +104,7 @@ async def running(
         fetching = Fetching(bootstrap)
         await fetching.start()
         stack.push_async_callback(fetching.stop)
-        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, stack)
+        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -166,6 +166,7 @@ class _Builder:
     publisher: Publisher
     fetching: Fetching
     workshop: WorkshopOf
+    report: Report
     stack: AsyncExitStack
 
     async def build(self, name: str) -> list[tuple[str, Any]]:
@@ -175,7 +176,7 @@ class _Builder:
                 intake = Intake(self.definitions, default_workflow=self.settings.default_workflow)
                 return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
             case "conversations":
-                conversations = Conversations(self.definitions, clock_ms=clock_ms)
+                conversations = Conversations(self.definitions, clock_ms=clock_ms, ttl_ms=self.settings.conversation_ttl_s * 1000)
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
@@ -212,8 +213,12 @@ class _Builder:
         }
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
+        more["rebalance_patience_s"] = self.settings.session_timeout_ms / 1000 / 5
+        more["standby"] = self.settings.standby and "changelogs" in more
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
-        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher, fetching=self.fetching)
+        return Runtime(
+            settings, processor, codec, dead_letter, publisher=self.publisher, fetching=self.fetching, report=self.report
+        )
 
 
 def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:

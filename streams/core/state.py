@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from schemas.events import MessageReceived, RerunRequested
+from schemas.ids import derive
 
 SEEN_BYTES = 8
 SEEN_MESSAGES = 32
@@ -141,6 +142,11 @@ class TimerKind(StrEnum):
     """The run has taken too long."""
 
 
+def idle_timer(conversation_id: str, conversation: Conversation) -> str:
+    """The id of the timer that ends this idle time: any run that begins makes it another."""
+    return derive(conversation_id, "idle", conversation.ordinal)
+
+
 class Timer(msgspec.Struct, frozen=True, array_like=True):
     """Something to be reminded of. The owner of the partition fires it as an event when it is due."""
 
@@ -161,6 +167,10 @@ class Conversation(msgspec.Struct, frozen=True, array_like=True):
     queue: tuple[Message, ...] = ()
     run: Run | None = None
     timers: tuple[Timer, ...] = ()
+    idle_ms: int = 0
+    """Since when nothing is going on; 0 while a run is, and where it is not known."""
+    base: int = 0
+    """Ordinals begin after it."""
 
 
 class ConversationCodec:

@@ -141,7 +141,10 @@ class Verification:
             return
         if isinstance(event, (MessageReceived, RerunRequested)) and event.digest not in self.definitions:
             self._unknown[name] = f"{event.workflow}@{event.version} ({event.digest})"
-        self._states[name] = decision.conversation
+        if decision.conversation is None:
+            self._states.pop(name, None)
+        else:
+            self._states[name] = decision.conversation
         self.counts.conversations += before is None
         self._causes.append(event.id)
         self._expected += [(output, partition, offset) for output in decision.outputs if isinstance(output, Decided)]

@@ -15,12 +15,15 @@ from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import close
 from streams.runtime.model import Fenced, Record, RuntimeFailed, RuntimeSettings
+from streams.runtime.reading import Bounds
 from streams.runtime.tolerant import tolerate_header_names
 
 log = logging.getLogger(__name__)
 
 BROKERS_LEAST_SESSION_MS = 6_000
 """What a broker allows that has not been told otherwise."""
+RETRY_BACKOFF_MS = 30
+"""Before aiokafka asks the group's coordinator again."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -46,6 +49,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._shared = fetching
         self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id)
         self._fetches = Fetches(self._consumer, self._fetching)
+        self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 
     def _consumer_of(self, session_timeout_ms: int) -> Any:
         settings = self._settings
@@ -57,6 +61,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             enable_auto_commit=False,
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
@@ -65,17 +70,21 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def start(self) -> None:
         """Join; returns with the first assignment."""
-        self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
-        await self._consumer.start()
+        await self._bounds.start()
         if self._shared is None:
             await self._fetching.start()
+        await self._join()
+
+    async def _join(self) -> None:
+        self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
+        await self._consumer.start()
         self._fetches.start()
 
     async def stop(self) -> None:
         await self._fetches.stop()
         if self._shared is None:
             await self._fetching.stop()
-        await close(self._consumer.stop())
+        await asyncio.gather(close(self._consumer.stop()), self._bounds.stop())
 
     async def poll(self, timeout_s: float, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Record]]:
         """What has arrived, in order by partition; nothing after the timeout."""
@@ -97,11 +106,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._settings.session_timeout_ms,
             BROKERS_LEAST_SESSION_MS,
         )
-        await self.stop()
+        await self._fetches.stop()
+        await close(self._consumer.stop())
         self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
-        self._fetching = self._shared or Fetching(self._settings.bootstrap, client_id=self._settings.client_id)
         self._fetches = Fetches(self._consumer, self._fetching)
-        await self.start()
+        await self._join()
 
     @property
     def generation(self) -> int:
@@ -111,6 +120,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
             self._fetches.pause(partition)
+
+    def set_aside(self, partition: TopicPartition) -> None:
+        """Fetch nothing of it before `seek` and `resume`."""
+        self.pause(partition)
 
     def resume(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
@@ -125,19 +138,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def lag(self, partitions: Iterable[TopicPartition]) -> int:
         """Records between what was fetched and the ends, asked of the broker."""
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
-        return sum(max(0, end - self._fetches.position(partition)) for partition, end in ends.items())
+        bounds = await self.bounds(list(partitions))
+        return sum(max(0, end - self._fetches.position(partition)) for partition, (_, end) in bounds.items())
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
         committed: int | None = await self._consumer.committed(partition)
         return committed
 
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """The first offset there is, and the one past the last."""
-        beginnings: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets([partition])
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets([partition])
-        return beginnings[partition], ends[partition]
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """The first offset there is, and the one past the last, of each."""
+        return await self._bounds.of(partitions)
 
     async def commit(self, partition: TopicPartition, position: int) -> None:
         """Raises Fenced. Positions of partitions that are due together go in one request."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Self
@@ -116,22 +116,26 @@ class Publisher:
 
     async def send(self, outs: Iterable[Outgoing]) -> None:
         """Send records and wait until all of them are durable. Raises TooLarge before any of them is sent."""
-        outs = list(outs)
-        for out in outs:
-            self.check(out)
-        for out in outs:
-            self.publish(out)
-        await self.flush()
+        await self._sent(list(outs))
 
     async def send_one(self, out: Outgoing) -> tuple[int, int]:
         """Send one record and wait until it is durable. Returns its partition and offset."""
-        self.check(out)
-        receipt = _Awaited(asyncio.get_running_loop().create_future())
-        self.publish(out, receipt)
-        await asyncio.wait((receipt.at, self.failed), return_when=asyncio.FIRST_COMPLETED)
-        if receipt.at.done():
-            return receipt.at.result()
-        receipt.at.cancel()
+        (place,) = await self._sent([out])
+        return place
+
+    async def _sent(self, outs: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        """Waits for these records alone: a publisher that others use as well may never be idle."""
+        for out in outs:
+            self.check(out)
+        receipts = [_Awaited(asyncio.get_running_loop().create_future()) for _ in outs]
+        for out, receipt in zip(outs, receipts, strict=True):
+            self.publish(out, receipt)
+        places = asyncio.gather(*(receipt.at for receipt in receipts))
+        await asyncio.wait((places, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if places.done():
+            return places.result()
+        places.cancel()
+        await asyncio.gather(places, return_exceptions=True)
         raise self.failure()
 
     async def flush(self) -> None:

@@ -157,7 +157,11 @@ class Oracle:
             fold = self._folds[source.partition]
             found = self._broker.log(TopicPartition("conversation-state", source.partition)).state
             for name in fold.changed:
-                fold.encoded[name.encode()] = self._codec.encode(fold.states[name])
+                state = fold.states.get(name)
+                if state is None:
+                    fold.encoded.pop(name.encode(), None)
+                else:
+                    fold.encoded[name.encode()] = self._codec.encode(state)
             fold.changed.clear()
             if fold.position == position and found != fold.encoded:
                 wrong = [key for key in fold.encoded.keys() | found.keys() if found.get(key) != fold.encoded.get(key)]
@@ -197,7 +201,10 @@ class Oracle:
                 if event.outcome is Outcome.PARK and IN_DOUBT in (event.error or ""):
                     self.parked_in_doubt.add(event.execution_id)
             decision = decide(fold.states.get(event.conversation_id), event, self._definitions.graphs)
-            fold.states[event.conversation_id] = decision.conversation
+            if decision.conversation is None:
+                fold.states.pop(event.conversation_id, None)
+            else:
+                fold.states[event.conversation_id] = decision.conversation
             fold.changed.add(event.conversation_id)
             for output in decision.outputs:
                 out = outgoing(output)
@@ -227,7 +234,7 @@ class Oracle:
                         return False
         return not any(
             fold.position == len(self._history[TopicPartition("conversation.events", partition)])
-            and any(state.timers or state.run for state in fold.states.values())
+            and any(state.timers or state.run or self._plan.ttl_s for state in fold.states.values())
             for partition, fold in self._folds.items()
         )
 
@@ -393,7 +400,7 @@ def sequential(
                     timer_id=timer.timer_id,
                     due_ms=timer.due_ms,
                 )
-                for timer in state.timers
+                for timer in (state.timers if state is not None else ())
             ]
     raise Broken(f"alone, {sending.message} does not come to an end")
 

@@ -133,7 +133,9 @@ class Schedule:
             intake = Intake(self.definitions, default_workflow="w0")
             yield self._runtime("intake", "customer.messages", intake, publisher, **instance)
         elif name == "conversations":
-            conversations = Conversations(self.definitions, clock_ms=process.clock_ms)
+            conversations = Conversations(
+                self.definitions, clock_ms=process.clock_ms, ttl_ms=int((self.plan.ttl_s or 10_000) * 1000)
+            )
             changelog = {"conversation.events": "conversation-state"}
             codec = ConversationCodec()
             yield self._runtime(name, "conversation.events", conversations, publisher, codec, changelogs=changelog, **instance)
@@ -148,6 +150,7 @@ class Schedule:
         self, name: str, source: str, processor: Any, publisher: Publisher, codec: Any = None, **more: Any
     ) -> Runtime[Any]:
         chosen = {key: value for key, value in self.plan.settings.items() if key != "concurrency"}
+        chosen["standby"] = chosen["standby"] and codec is not None
         settings = RuntimeSettings("broker", f"hil.{name}", (source,), **{**chosen, **more})
         return Runtime(settings, processor, codec, dead_letter, publisher=publisher)
 

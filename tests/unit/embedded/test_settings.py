@@ -58,6 +58,8 @@ def test_every_variable_arrives_in_its_field() -> None:
             "COMPOSIO_API_KEY": "c",
             "HIL_MODEL_FAST": "small",
             "HIL_MODEL_POWERFUL": "large",
+            "HIL_STANDBY": "on",
+            "HIL_CONVERSATION_TTL": "90m",
         }
     )
     assert settings == Settings(
@@ -75,6 +77,8 @@ def test_every_variable_arrives_in_its_field() -> None:
         composio_base_url="https://composio.example",
         composio_api_key="c",
         models={"fast": "small", "powerful": "large"},
+        standby=True,
+        conversation_ttl_s=5_400,
     )
 
 
@@ -83,6 +87,12 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"HIL_PARTITIONS": "many", "HIL_KAFKA_PORT": "70000", "HIL_LLM_BASE_URL": "localhost"})
     assert [fault.split()[0] for fault in caught.value.faults] == ["HIL_KAFKA_PORT", "HIL_PARTITIONS", "HIL_LLM_BASE_URL"]
+
+
+@pytest.mark.parametrize("ttl", ["0d", "30", "1w", "d", "-1d", "4000d", "1.5h", "٣d"])
+def test_a_time_to_live_is_a_number_with_a_unit(ttl: str) -> None:
+    with pytest.raises(SettingsError, match=r"HIL_CONVERSATION_TTL is .*30d"):
+        Settings.from_environment({"HIL_CONVERSATION_TTL": ttl})
 
 
 @pytest.mark.parametrize(
