@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from agents.errors import Fatal, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
-from agents.meter import Meter, MeteredModel, MeteredTools
+from agents.meter import Meter, MeteredModel, MeteredTools, ModelCall
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
 from schemas.codec import Unencodable, decode
@@ -43,7 +43,9 @@ class Workshop(Protocol):
 
     def timeout_seconds(self, name: str) -> float: ...
 
-    def model(self) -> ChatModel: ...
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
+        """The model behind this node's calls: whoever chooses one knows whose calls they are."""
+        ...
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
         """The tools this node may use, for the entity this task is about. Raises Fatal."""
@@ -121,7 +123,8 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        model = MeteredModel(JournaledModel(self._workshop.model(), journal, attempt=task.attempt), meter)
+        chosen = self._workshop.model(workflow, planned.node, task)
+        model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
@@ -214,7 +217,7 @@ def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durati
 
 
 def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:
-    """One event per model call and tool call of this attempt, in their order."""
+    """One event per try at a model and one per tool call of this attempt, in their order."""
     shared: dict[str, Any] = {
         "time_ms": now_ms,
         "conversation_id": task.conversation_id,
@@ -224,24 +227,7 @@ def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | Acti
         "attempt": task.attempt,
         "workflow": task.workflow,
     }
-    calls = [
-        ModelCalled(
-            id=derive(task.execution_id, task.attempt, call.step),
-            agent=task.agent,
-            profile=call.profile,
-            provider=call.provider,
-            model=call.model,
-            success=call.success,
-            error=call.error,
-            input_text_tokens=call.input_text_tokens,
-            cached_text_tokens=call.cached_text_tokens,
-            output_text_tokens=call.output_text_tokens,
-            cost_micro_usd=call.cost_micro_usd,
-            latency_ms=call.latency_ms,
-            **shared,
-        )
-        for call in meter.fresh_model_calls()
-    ]
+    calls = [_called(task, call, shared) for call in meter.fresh_model_calls()]
     uses = [
         ActionUsed(
             id=derive(task.execution_id, task.attempt, use.step),
@@ -256,3 +242,37 @@ def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | Acti
         for use in meter.fresh_tool_uses()
     ]
     return [*calls, *uses]
+
+
+def _called(task: NodeTask, call: ModelCall, shared: dict[str, Any]) -> ModelCalled:
+    """The books of one try. Its id says where it stands, so a repeat of the task makes it again."""
+    attempt, used, estimated = call.attempt, call.attempt.usage, call.attempt.estimated
+    return ModelCalled(
+        id=derive(task.execution_id, task.attempt, call.step, call.candidate),
+        agent=task.agent,
+        profile=call.profile,
+        provider=attempt.provider,
+        model=attempt.model,
+        success=call.success,
+        error=attempt.error,
+        input_text_tokens=used.input_text_tokens,
+        cached_text_tokens=used.cached_text_tokens,
+        output_text_tokens=used.output_text_tokens,
+        cost_micro_usd=attempt.cost_micro_usd,
+        latency_ms=attempt.latency_ms,
+        step=call.step,
+        candidate=call.candidate,
+        outcome=attempt.outcome,
+        cache_write_text_tokens=used.cache_write_text_tokens,
+        reasoning_text_tokens=used.reasoning_text_tokens,
+        first_token_ms=attempt.first_token_ms,
+        estimated_input_text_tokens=estimated.input_text_tokens,
+        estimated_output_text_tokens=estimated.output_text_tokens,
+        estimated_cost_micro_usd=attempt.estimated_cost_micro_usd,
+        estimated_latency_ms=attempt.estimated_latency_ms,
+        reasoning=attempt.reasoning,
+        runner_up=attempt.runner_up,
+        candidates=[dict(each) for each in attempt.candidates] or None,
+        price=None if attempt.price is None else dict(attempt.price),
+        **shared,
+    )

@@ -47,7 +47,7 @@ class OpenWorkshop:
     def timeout_seconds(self, name: str) -> float:
         return self.registry.get(name).timeout_seconds
 
-    def model(self) -> ChatModel:
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
         return self.chat
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:

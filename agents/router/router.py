@@ -1,0 +1,236 @@
+"""The router: decides which model answers, asks it, and goes on to the next when it cannot. One for a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agents.errors import Fatal, NodeFailure, Retryable, attempts_of, note_attempts
+from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt
+from agents.router.budget import Budget
+from agents.router.counting import Counter, Counts
+from agents.router.course import Course
+from agents.router.explaining import all_failed, nothing_fits, unknown_profile
+from agents.router.health import Health
+from agents.router.learning import Learned
+from agents.router.models import Model
+from agents.router.ports import Provider
+from agents.router.profiles import Profile
+from agents.router.request import CallContext, Facts, needs_of
+from agents.router.routing import Choice, Current, Decision, LeftOut, State, Unavailable, route
+from agents.router.stickiness import Conversations
+from agents.router.trying import Clock, Outcome, Tries
+
+BudgetOf = Callable[[CallContext], Budget | None]
+
+
+class Router:
+    """Holds what outlives a call: the models, their providers, their health, and what was learned of them."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        profiles: Mapping[str, Profile],
+        providers: Mapping[str, Provider],
+        counter: Counter,
+        *,
+        health: Health | None = None,
+        learned: Learned | None = None,
+        budgets: BudgetOf | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`providers` by name, as in Model.provider. A model whose provider is not among them is left out, with that reason."""
+        self.models, self.profiles, self.providers = models, profiles, providers
+        self.health = health or Health()
+        self.learned = learned or Learned()
+        self.counter, self.clock = counter, clock
+        self._budgets = budgets
+        self._conversations = Conversations()
+        self._tries = Tries(self.health, counter, clock)
+
+    def bound(self, context: CallContext) -> ChatModel:
+        """A model for the calls of one attempt of one node."""
+        return _Bound(self, context)
+
+    def budget_of(self, context: CallContext) -> Budget | None:
+        return context.budget or (self._budgets(context) if self._budgets is not None else None)
+
+    def decide(self, request: ChatRequest, context: CallContext, budget: Budget | None = None) -> Decision:
+        """Who would be asked, and why. Asks nobody. Raises Fatal for a profile nobody knows."""
+        profile = context.profiles.get(request.profile) or self.profiles.get(request.profile)
+        if profile is None:
+            raise Fatal(unknown_profile(request.profile, [*context.profiles, *self.profiles]))
+        facts = Facts(
+            needs_of(request, context.required_capabilities),
+            self.learned.expected_output(context.workflow, context.node_id, request.max_tokens),
+            request.max_tokens,
+            context.supported_models,
+        )
+        return route(facts, self.models, self._state(request, context, profile, budget), profile, context.constraints)
+
+    def _state(self, request: ChatRequest, context: CallContext, profile: Profile, budget: Budget | None) -> State:
+        now, models, refusal = self.clock(), self.models, self.health.refusal
+        latency_ms: dict[str, int] = {}
+        unavailable: dict[str, Unavailable] = {}
+        for name in (*profile.primary, *profile.fallback):
+            model = models.get(name)
+            if model is None:
+                continue
+            latency_ms[name] = self.learned.latency_ms(model, now)
+            if model.provider not in self.providers:
+                unavailable[name] = Unavailable(f"no provider {model.provider} is configured")
+            elif (why := refusal(model, now)) is not None:
+                unavailable[name] = why
+        return State(
+            input_text_tokens=Counts(self.counter, models, request.messages, request.tools, request.output_schema),
+            latency_ms=latency_ms,
+            unavailable=unavailable,
+            current=self._current(request, context, now),
+            tightness="ok" if budget is None else budget.tightness(),
+        )
+
+    def _current(self, request: ChatRequest, context: CallContext, now_s: float) -> Current | None:
+        if not context.sticky or not context.conversation_id:
+            return None
+        found = self._conversations.current(_place(context), request.messages, now_s)
+        model = self.models.get(found[0]) if found is not None else None
+        if found is None or model is None:
+            return None
+        return Current(model.name, round(found[1] * self.learned.cache_share(model)))
+
+    def _learn(self, choice: Choice, outcome: Outcome, request: ChatRequest, context: CallContext) -> None:
+        assert outcome.reply is not None
+        now, model, usage = self.clock(), choice.model, outcome.usage
+        self.learned.answered(model, outcome.reply.latency_ms, now)
+        self.learned.wrote(context.workflow, context.node_id, usage.output_text_tokens)
+        if outcome.reply.usage is not None and usage.input_text_tokens:
+            self.counter.learn(model, choice.estimated.input_text_tokens, usage.input_text_tokens)
+        if context.conversation_id:
+            place = _place(context)
+            before = self._conversations.current(place, request.messages, now)
+            if before is not None and before[0] == model.name:
+                self.learned.cached(model, before[1], usage.cached_text_tokens)
+            self._conversations.asked(place, model.name, request.messages, usage.input_text_tokens, now)
+
+
+def _place(context: CallContext) -> tuple[str, str]:
+    """Calls of one node in one conversation begin alike; those of two nodes do not."""
+    return context.conversation_id, f"{context.workflow}/{context.node_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """agents.ports.ChatModel."""
+
+    _router: Router
+    _context: CallContext
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Raises Retryable or Fatal; both carry the tries that were made."""
+        course = Course()
+        try:
+            return await self._along(request, course)
+        except NodeFailure as failure:
+            failure.attempts = tuple(course.attempts)
+            raise
+        except asyncio.CancelledError as cancelled:
+            note_attempts(cancelled, (*course.attempts, *attempts_of(cancelled)))
+            raise
+
+    async def _along(self, request: ChatRequest, course: Course) -> ChatReply:
+        router, context = self._router, self._context
+        budget = router.budget_of(context)
+        decision = router.decide(request, context, budget)
+        for choice in decision.chain:
+            reason = course.skip(choice)
+            if reason is not None:
+                course.late.append(LeftOut(choice.model.name, reason))
+                continue
+            outcome = await router._tries.once(
+                choice, decision, router.providers[choice.model.provider], request, budget, first=not course.attempts
+            )
+            if outcome.unavailable is not None:
+                course.late.append(LeftOut(choice.model.name, *outcome.unavailable))
+                continue
+            assert outcome.attempt is not None
+            course.attempts.append(outcome.attempt)
+            if outcome.reply is not None:
+                router._learn(choice, outcome, request, context)
+                return _reply(outcome, course.attempts)
+            self._note(choice, outcome, course)
+        raise self._end(decision, course)
+
+    def _note(self, choice: Choice, outcome: Outcome, course: Course) -> None:
+        """Raises Fatal when the request would fail anywhere."""
+        failure = outcome.failure
+        course.failed.append((choice, str(failure or outcome.over_budget), failure))
+        if failure is None:
+            course.too_dear = choice.cost_micro_usd
+        elif failure.kind == "key_broken":
+            course.refused_keys.add(choice.model.provider)
+        elif failure.kind == "callers_fault":
+            if not failure.too_long:
+                raise Fatal(str(failure)).at(choice.model.provider, choice.model.name) from failure
+            course.too_small = max(course.too_small, choice.model.context)
+
+    def _end(self, decision: Decision, course: Course) -> NodeFailure:
+        """The failure of a request nobody has answered."""
+        left_out = [*decision.left_out, *course.late]
+        if not course.failed:
+            waits = [each.again_in_s for each in left_out if each.again_in_s is not None]
+            course.attempts.append(
+                ModelAttempt(
+                    provider="",
+                    model="",
+                    outcome="unavailable" if waits else "no_model",
+                    error=nothing_fits(decision.profile, left_out, waits),
+                    reasoning=decision.reasoning,
+                    candidates=tuple(decision.candidates()),
+                )
+            )
+            message = nothing_fits(decision.profile, left_out, waits)
+            ended: NodeFailure = Retryable(message, retry_after_seconds=min(waits)) if waits else Fatal(message)
+            ended.reached = False
+            return ended
+        last = course.failed[-1][0].model
+        message = all_failed(decision.profile, [(choice.model.name, said) for choice, said, _ in course.failed], left_out)
+        passing = any(failure is not None and failure.kind in ("try_next", "cool_down") for _, _, failure in course.failed)
+        if not passing and not any(each.again_in_s is not None for each in left_out):
+            return Fatal(message).at(last.provider, last.name)
+        return Retryable(message, retry_after_seconds=self._wait(decision)).at(last.provider, last.name)
+
+    def _wait(self, decision: Decision) -> float | None:
+        """Seconds until some model of the chain may be asked; None when one may be asked at once."""
+        router, now = self._router, self._router.clock()
+        waits = [each.again_in_s for each in decision.left_out if each.again_in_s is not None]
+        for choice in decision.chain:
+            refusal = router.health.refusal(choice.model, now)
+            if refusal is None:
+                return None
+            if refusal.again_in_s is not None:
+                waits.append(refusal.again_in_s)
+        return min(waits) if waits else None
+
+
+def _reply(outcome: Outcome, attempts: Sequence[ModelAttempt]) -> ChatReply:
+    reply, attempt, usage = outcome.reply, outcome.attempt, outcome.usage
+    assert reply is not None
+    assert attempt is not None
+    return ChatReply(
+        text=reply.text,
+        tool_calls=reply.tool_calls,
+        provider=attempt.provider,
+        model=attempt.model,
+        input_text_tokens=usage.input_text_tokens,
+        output_text_tokens=usage.output_text_tokens,
+        cached_text_tokens=usage.cached_text_tokens,
+        cost_micro_usd=attempt.cost_micro_usd,
+        latency_ms=reply.latency_ms,
+        finish_reason=reply.finish_reason,
+        cache_write_text_tokens=usage.cache_write_text_tokens,
+        reasoning_text_tokens=usage.reasoning_text_tokens,
+        first_token_ms=reply.first_token_ms,
+        attempts=tuple(attempts),
+    )
