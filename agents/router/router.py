@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from agents.errors import Fatal, NodeFailure, Retryable, attempts_of, note_attempts
 from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt
@@ -23,6 +24,29 @@ from agents.router.routing import Choice, Current, Decision, LeftOut, State, Una
 from agents.router.stickiness import Conversations
 from agents.router.trying import Clock, Outcome, Tries
 
+
+class Unrouted(Protocol):
+    """A model that is known, and why it is never asked."""
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Offer(Protocol):
+    """What there is to choose from (agents.router.catalogue.Catalogue)."""
+
+    @property
+    def models(self) -> Mapping[str, Model]: ...
+    @property
+    def profiles(self) -> Mapping[str, Profile]: ...
+    @property
+    def unpriced(self) -> Mapping[str, Unrouted]: ...
+    @property
+    def keys(self) -> Mapping[str, str | None]:
+        """Provider → the environment variable that configures it."""
+        ...
+
+
 BudgetOf = Callable[[CallContext], Budget | None]
 
 
@@ -31,8 +55,7 @@ class Router:
 
     def __init__(
         self,
-        models: Mapping[str, Model],
-        profiles: Mapping[str, Profile],
+        offer: Offer,
         providers: Mapping[str, Provider],
         counter: Counter,
         *,
@@ -42,7 +65,8 @@ class Router:
         clock: Clock = time.monotonic,
     ) -> None:
         """`providers` by name, as in Model.provider. A model whose provider is not among them is left out, with that reason."""
-        self.models, self.profiles, self.providers = models, profiles, providers
+        self.models, self.profiles, self.providers = offer.models, offer.profiles, providers
+        self._offer = offer
         self.health = health or Health()
         self.learned = learned or Learned()
         self.counter, self.clock = counter, clock
@@ -77,10 +101,12 @@ class Router:
         for name in (*profile.primary, *profile.fallback):
             model = models.get(name)
             if model is None:
+                if (unpriced := self._offer.unpriced.get(name)) is not None:
+                    unavailable[name] = Unavailable(unpriced.reason)
                 continue
             latency_ms[name] = self.learned.latency_ms(model, now)
             if model.provider not in self.providers:
-                unavailable[name] = Unavailable(f"no provider {model.provider} is configured")
+                unavailable[name] = Unavailable(self._unconfigured(model.provider))
             elif (why := refusal(model, now)) is not None:
                 unavailable[name] = why
         return State(
@@ -90,6 +116,10 @@ class Router:
             current=self._current(request, context, now),
             tightness="ok" if budget is None else budget.tightness(),
         )
+
+    def _unconfigured(self, provider: str) -> str:
+        variable = self._offer.keys.get(provider)
+        return f"no provider {provider} is configured{f': set {variable}' if variable else ''}"
 
     def _current(self, request: ChatRequest, context: CallContext, now_s: float) -> Current | None:
         if not context.sticky or not context.conversation_id:

@@ -138,7 +138,8 @@ class _Rules:
 
     def consider(self, name: str, model: Model | None, role: Role) -> Choice | LeftOut:
         if model is None:
-            return LeftOut(name, "the catalogue has no such model")
+            unpriced = self._state.unavailable.get(name)
+            return LeftOut(name, "the catalogue has no such model" if unpriced is None else unpriced.reason)
         facts, state = self._facts, self._state
         if not facts.needs <= model.capabilities:
             return LeftOut(name, f"cannot do {', '.join(sorted(facts.needs - model.capabilities))}")

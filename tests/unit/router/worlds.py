@@ -206,9 +206,12 @@ class World:
     clock: Clock = field(default_factory=Clock)
     counter: Words = field(default_factory=Words)
 
+    unpriced: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, str | None] = field(default_factory=lambda: {"anthropic": "ANTHROPIC_API_KEY"})
+
     def router(self, **more: Any) -> Router:
         providers = {"openai": self.openai, "anthropic": self.anthropic}
-        return Router(self.models, self.profiles, providers, self.counter, clock=self.clock, **more)
+        return Router(self, providers, self.counter, clock=self.clock, **more)
 
     def asked(self) -> list[str]:
         return [name for name, _ in (*self.openai.asked, *self.anthropic.asked)]

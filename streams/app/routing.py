@@ -1,0 +1,22 @@
+"""The router of this installation: its catalogue and what it can ask."""
+
+from __future__ import annotations
+
+from agents.router.catalogue import Catalogue
+from agents.router.installs import LOCAL, REHEARSAL, installed
+from connectors.cli.routing import Ground
+from connectors.settings import Settings
+
+KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic", "HIL_LLM_BASE_URL": LOCAL}
+
+
+def everything(settings: Settings) -> Ground:
+    """The catalogue as it is written, as if every provider could be asked."""
+    catalogue = Catalogue.load(settings.catalog)
+    return Ground(catalogue, {model.provider for model in catalogue.models.values()})
+
+
+def here(settings: Settings) -> Ground:
+    """The catalogue with the profiles of this installation, and the providers its environment names."""
+    providers = [provider for variable, provider in KEYS.items() if settings.environment().get(variable)] or [REHEARSAL]
+    return Ground(installed(Catalogue.load(settings.catalog), providers=providers, named=settings.models), providers)
