@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -60,6 +60,8 @@ class Catalogue:
         unpriced: dict[str, Unpriced] = {}
         faults: list[str] = []
         for name, row in rows.items():
+            if row.removed:
+                continue
             try:
                 models[name] = _model(name, row, _rates(row.as_if or name, rows[row.as_if] if row.as_if else row, day))
             except NoPrice as reason:
@@ -74,7 +76,7 @@ class Catalogue:
         keys = {provider: ProviderRow.model_validate(row).key for provider, row in file.providers.items()}
         wires = _wires_of(models, unpriced)
         made = cls(models, unpriced, {}, keys, file.installs, day, wires)
-        made = made.with_profiles(base.profiles)
+        made = made.with_profiles(_without(base.profiles, [name for name, row in rows.items() if row.removed]))
         return made.with_profiles(own.profiles) if own else made
 
     def find(self, name: str) -> Model | None:
@@ -102,6 +104,15 @@ class Catalogue:
 def _wires_of(models: Mapping[str, Model], unpriced: Mapping[str, Unpriced]) -> dict[str, str]:
     every: list[Model | Unpriced] = [*models.values(), *unpriced.values()]
     return {each.wire: each.name for each in reversed(every)}
+
+
+def _without(profiles: Mapping[str, Any], removed: Sequence[str]) -> dict[str, Any]:
+    """The shipped profiles without the models that a file of one's own has removed."""
+    lists = ("primary", "fallback")
+    return {
+        label: {key: [name for name in value if name not in removed] if key in lists else value for key, value in row.items()}
+        for label, row in profiles.items()
+    }
 
 
 def _rates(name: str, row: ModelRow, on: date) -> TokenRates:

@@ -63,6 +63,8 @@ class ModelRow(BaseModel):
     schema_by_tool: bool = False
     responses_api: bool = False
     as_if: str | None = None
+    removed: bool = False
+    """Not offered any more; stand-ins may still stand for it."""
 
 
 class ProviderRow(BaseModel):
@@ -100,7 +102,7 @@ def read(path: Path) -> File:
 
 
 def merged(base: File, own: File) -> File:
-    """`base` with what `own` says instead: setting by setting for a model, and a model that is null is gone.
+    """`base` with what `own` says instead: setting by setting for a model; a model that is null is removed.
 
     A price replaces the former one whole, tiers included: half of one price list and half of another is none.
     """
@@ -109,9 +111,13 @@ def merged(base: File, own: File) -> File:
         before = dict(models.get(name) or {})
         if row is not None and {"usd_per_1k", "usd_per_1m"} & row.keys():
             before = {key: value for key, value in before.items() if key not in ("usd_per_1k", "usd_per_1m", "tiers")}
-        models[name] = None if row is None else {**before, **row}
+        models[name] = {**before, **({"removed": True} if row is None else row)}
     providers = {**base.providers, **own.providers}
     return File(providers=providers, models=models, profiles=base.profiles, installs={**base.installs, **own.installs})
+
+
+OWN_ALONE = ("provider", "wire", "removed")
+"""What a stand-in does not take over from the model it stands for."""
 
 
 def rows(file: File) -> Mapping[str, ModelRow]:
@@ -120,6 +126,9 @@ def rows(file: File) -> Mapping[str, ModelRow]:
     checked: dict[str, ModelRow] = {}
     written = {name: row for name, row in file.models.items() if row is not None}
     for name, row in written.items():
+        if row.keys() == {"removed"}:
+            faults.append(f"the model {name} is removed, but the catalogue has none of that name: `hil models list` shows them")
+            continue
         stands_for = row.get("as_if")
         if stands_for is not None and str(stands_for) not in written:
             faults.append(f"the model {name} stands for {stands_for!r}, which the catalogue does not have")
@@ -127,7 +136,7 @@ def rows(file: File) -> Mapping[str, ModelRow]:
         if stands_for is not None and row.keys() & {"usd_per_1k", "usd_per_1m", "tiers"}:
             faults.append(f"the model {name} has a price and stands for {stands_for!r}, whose price it has: drop one of them")
             continue
-        copied = {key: value for key, value in written.get(str(stands_for), {}).items() if key not in ("provider", "wire")}
+        copied = {key: value for key, value in written.get(str(stands_for), {}).items() if key not in OWN_ALONE}
         try:
             checked[name] = ModelRow.model_validate({**copied, **row})
         except ValidationError as error:

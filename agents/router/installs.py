@@ -26,6 +26,18 @@ NO_LIMIT_MS = 600_000
 """Who names the one model there is has accepted how fast it is."""
 
 
+def configured(catalogue: Catalogue, environ: Mapping[str, str]) -> Catalogue:
+    """`installed` by the environment: whose keys or endpoint it has, and HIL_MODEL_FAST, _BALANCED, _POWERFUL."""
+    named = {profile: environ.get(f"HIL_MODEL_{profile.upper()}", "").strip() for profile in NAMED}
+    return installed(catalogue, providers=reachable(catalogue, environ), named=named)
+
+
+def reachable(catalogue: Catalogue, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The providers that can be asked. An endpoint of one's own may be the rehearsal's; without any there is the rehearsal."""
+    there = tuple(provider for provider, key in catalogue.keys.items() if key is not None and environ.get(key, "").strip())
+    return there if there and LOCAL not in there else (*there, REHEARSAL)
+
+
 def installed(catalogue: Catalogue, *, providers: Collection[str], named: Mapping[str, str] | None = None) -> Catalogue:
     """`catalogue` with the profiles that this installation's endpoints can serve.
 
@@ -70,13 +82,15 @@ def _at_known_endpoints(
 def _local(catalogue: Catalogue, name: str) -> Model:
     """Asked at the endpoint of one's own, at the price the catalogue has for it, or none."""
     known = catalogue.find(name)
-    return replace(known, provider=LOCAL) if known else _unknown(name, LOCAL, _free())
+    if known is None:
+        return unlisted(name)
+    return known if known.provider == REHEARSAL else replace(known, provider=LOCAL)
 
 
 def _named(name: str, provider: str, on: date) -> Model | Unpriced:
     """A model that the catalogue does not have, at an endpoint whose prices are listed."""
     if provider == REHEARSAL:
-        return _unknown(name, provider, _free())
+        return unlisted(name, provider)
     try:
         return _unknown(name, provider, listed(provider, name, on=on), window(provider, name))
     except (NoPrice, PriceError) as reason:
@@ -96,6 +110,11 @@ def _unknown(name: str, provider: str, rates: TokenRates, context: int | None = 
         quality_source="not known: named by the environment",
         encoding=encoding_name(name),
     )
+
+
+def unlisted(name: str, provider: str = LOCAL) -> Model:
+    """A model of which nothing but the name is known, and which costs nothing."""
+    return _unknown(name, provider, _free())
 
 
 def _free() -> TokenRates:

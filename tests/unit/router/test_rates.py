@@ -68,7 +68,7 @@ def test_our_price_is_genai_prices_own_for_every_model_it_knows(name):
     assert [rates.micro_usd(usage) for usage in usages(name)] == [theirs(name, usage) for usage in usages(name)]
 
 
-def test_the_models_compared_include_all_six_of_the_blueprint_and_some_with_tiers():
+def test_the_models_compared_include_the_first_six_and_some_with_tiers():
     """Or the comparison above would say less than it seems to."""
     assert {"gpt-4-turbo", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet", "claude-3-haiku"} <= {*SOLD}
     assert len([name for name in SOLD if borders(name)]) >= 5
@@ -122,6 +122,7 @@ def test_a_cost_is_rounded_half_up_once_a_call():
     assert [rates.micro_usd(Usage(1, output_text_tokens=made)) for made in (0, 1, 2, 4)] == [1, 1, 1, 2]
 
 
+@settings(deadline=None)
 @given(*[st.integers(-10, 2_000_000)] * 5)
 def test_no_usage_however_wrong_costs_less_than_nothing_or_more_than_all_of_it_at_the_dearest_price(a, b, c, d, e):
     prices = {"input": "2", "cached": "0.2", "cache_write": "2.5", "output": "10", "reasoning": "12"}

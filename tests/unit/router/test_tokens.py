@@ -138,6 +138,7 @@ def test_a_table_with_other_tokens_than_it_says_is_refused():
         unpack(content, count=1, sha256=digest)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=255), unique=True))
 def test_packing_has_an_inverse(tokens):
     content = pack(tokens)
@@ -292,6 +293,7 @@ def test_a_model_with_an_encoding_does_not_learn():
     assert counter.ratio(model()) == 1.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(-10, 100_000)), max_size=60))
 def test_no_report_takes_a_ratio_out_of_its_bounds(reports):
     counter, one = TokenCounter(load=lambda name: None), model("claude", None, 1.2)
