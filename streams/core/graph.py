@@ -52,6 +52,8 @@ class Graph:
     failure_response: str
     timeout_ms: int | None = None
     """How long a run may take."""
+    max_cost_micro_usd: int | None = None
+    """What a whole conversation may cost."""
 
     @property
     def label(self) -> str:
@@ -70,6 +72,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         into.setdefault(edge.target, []).append(edge)
         out.setdefault(edge.source, []).append(edge)
     ids = frozenset(node.id for node in definition.workflow.nodes)
+    limit = definition.cost_controls.max_cost_per_conversation
     nodes = {
         node.id: Node(
             id=node.id,
@@ -94,6 +97,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         starts=tuple(node.id for node in nodes.values() if not node.into),
         failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
         timeout_ms=_milliseconds(definition.timeout_seconds),
+        max_cost_micro_usd=None if limit is None else int(limit.scaleb(6)),
     )
 
 
