@@ -17,7 +17,7 @@ from streams.core.state import OPEN, Conversation, Hold
 from streams.core.turn import Turn
 
 MAX_ABANDONED = 4
-"""Holds of runs that are over whose workers have not been heard of. The oldest beyond that count as spent, to keep state small."""
+"""Holds of ended runs whose workers have not been heard of. The oldest beyond that count as spent, to keep state small."""
 
 
 def spend(turn: Turn, event: NodeCompleted, *, awaited: bool) -> None:
