@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.ports import ChatMessage, ToolSpec
 from agents.router.models import Model
@@ -15,7 +15,7 @@ class Counter(Protocol):
     def count_text(self, model: Model, text: str) -> int: ...
 
     def count_request(
-        self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: object
+        self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: Mapping[str, Any] | None
     ) -> int: ...
 
     def learn(self, model: Model, estimated: int, actual: int) -> None: ...
@@ -30,7 +30,7 @@ class Counts(dict[str, int]):
         models: Mapping[str, Model],
         messages: Sequence[ChatMessage],
         tools: Sequence[ToolSpec],
-        output_schema: object,
+        output_schema: Mapping[str, Any] | None,
     ) -> None:
         super().__init__()
         self._counter, self._models, self._asked = counter, models, (messages, tools, output_schema)

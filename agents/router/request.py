@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agents.ports import ChatRequest
-from agents.router.budget import Budget
 from agents.router.models import ModelCapability
 from agents.router.profiles import Profile
 
@@ -37,7 +36,6 @@ class CallContext:
     constraints: Constraints = Constraints()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     """The workflow's own profiles; they go before the router's of the same name."""
-    budget: Budget | None = None
     sticky: bool = True
     """Whether the conversation may stay on its model for the sake of the provider's prompt cache."""
 

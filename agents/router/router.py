@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agents.errors import Fatal, NodeFailure, Retryable, attempts_of, note_attempts
+from agents.errors import Fatal, NodeFailure, attempts_of, note_attempts
 from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt
-from agents.router.budget import Budget
 from agents.router.counting import Counter, Counts
 from agents.router.course import Course
-from agents.router.explaining import all_failed, nothing_fits, unknown_profile
+from agents.router.explaining import unknown_profile
 from agents.router.health import Health
 from agents.router.learning import Learned
 from agents.router.models import Model
@@ -47,9 +46,6 @@ class Offer(Protocol):
         ...
 
 
-BudgetOf = Callable[[CallContext], Budget | None]
-
-
 class Router:
     """Holds what outlives a call: the models, their providers, their health, and what was learned of them."""
 
@@ -61,7 +57,6 @@ class Router:
         *,
         health: Health | None = None,
         learned: Learned | None = None,
-        budgets: BudgetOf | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """`providers` by name, as in Model.provider. A model whose provider is not among them is left out, with that reason."""
@@ -70,7 +65,6 @@ class Router:
         self.health = health or Health()
         self.learned = learned or Learned()
         self.counter, self.clock = counter, clock
-        self._budgets = budgets
         self._conversations = Conversations()
         self._tries = Tries(self.health, counter, clock)
 
@@ -78,10 +72,7 @@ class Router:
         """A model for the calls of one attempt of one node."""
         return _Bound(self, context)
 
-    def budget_of(self, context: CallContext) -> Budget | None:
-        return context.budget or (self._budgets(context) if self._budgets is not None else None)
-
-    def decide(self, request: ChatRequest, context: CallContext, budget: Budget | None = None) -> Decision:
+    def decide(self, request: ChatRequest, context: CallContext) -> Decision:
         """Who would be asked, and why. Asks nobody. Raises Fatal for a profile nobody knows."""
         profile = context.profiles.get(request.profile) or self.profiles.get(request.profile)
         if profile is None:
@@ -92,9 +83,9 @@ class Router:
             request.max_tokens,
             context.supported_models,
         )
-        return route(facts, self.models, self._state(request, context, profile, budget), profile, context.constraints)
+        return route(facts, self.models, self._state(request, context, profile), profile, context.constraints)
 
-    def _state(self, request: ChatRequest, context: CallContext, profile: Profile, budget: Budget | None) -> State:
+    def _state(self, request: ChatRequest, context: CallContext, profile: Profile) -> State:
         now, models, refusal = self.clock(), self.models, self.health.refusal
         latency_ms: dict[str, int] = {}
         unavailable: dict[str, Unavailable] = {}
@@ -114,7 +105,7 @@ class Router:
             latency_ms=latency_ms,
             unavailable=unavailable,
             current=self._current(request, context, now),
-            tightness="ok" if budget is None else budget.tightness(),
+            tightness="ok" if request.budget is None else request.budget.tightness(),
         )
 
     def _unconfigured(self, provider: str) -> str:
@@ -171,15 +162,14 @@ class _Bound:
 
     async def _along(self, request: ChatRequest, course: Course) -> ChatReply:
         router, context = self._router, self._context
-        budget = router.budget_of(context)
-        decision = router.decide(request, context, budget)
+        decision = router.decide(request, context)
         for choice in decision.chain:
             reason = course.skip(choice)
             if reason is not None:
                 course.late.append(LeftOut(choice.model.name, reason))
                 continue
             outcome = await router._tries.once(
-                choice, decision, router.providers[choice.model.provider], request, budget, first=not course.attempts
+                choice, decision, router.providers[choice.model.provider], request, first=not course.attempts
             )
             if outcome.unavailable is not None:
                 course.late.append(LeftOut(choice.model.name, *outcome.unavailable))
@@ -189,59 +179,8 @@ class _Bound:
             if outcome.reply is not None:
                 router._learn(choice, outcome, request, context)
                 return _reply(outcome, course.attempts)
-            self._note(choice, outcome, course)
-        raise self._end(decision, course)
-
-    def _note(self, choice: Choice, outcome: Outcome, course: Course) -> None:
-        """Raises Fatal when the request would fail anywhere."""
-        failure = outcome.failure
-        course.failed.append((choice, str(failure or outcome.over_budget), failure))
-        if failure is None:
-            course.too_dear = choice.cost_micro_usd
-        elif failure.kind == "key_broken":
-            course.refused_keys.add(choice.model.provider)
-        elif failure.kind == "callers_fault":
-            if not failure.too_long:
-                raise Fatal(str(failure)).at(choice.model.provider, choice.model.name) from failure
-            course.too_small = max(course.too_small, choice.model.context)
-
-    def _end(self, decision: Decision, course: Course) -> NodeFailure:
-        """The failure of a request nobody has answered."""
-        left_out = [*decision.left_out, *course.late]
-        if not course.failed:
-            waits = [each.again_in_s for each in left_out if each.again_in_s is not None]
-            course.attempts.append(
-                ModelAttempt(
-                    provider="",
-                    model="",
-                    outcome="unavailable" if waits else "no_model",
-                    error=nothing_fits(decision.profile, left_out, waits),
-                    reasoning=decision.reasoning,
-                    candidates=tuple(decision.candidates()),
-                )
-            )
-            message = nothing_fits(decision.profile, left_out, waits)
-            ended: NodeFailure = Retryable(message, retry_after_seconds=min(waits)) if waits else Fatal(message)
-            ended.reached = False
-            return ended
-        last = course.failed[-1][0].model
-        message = all_failed(decision.profile, [(choice.model.name, said) for choice, said, _ in course.failed], left_out)
-        passing = any(failure is not None and failure.kind in ("try_next", "cool_down") for _, _, failure in course.failed)
-        if not passing and not any(each.again_in_s is not None for each in left_out):
-            return Fatal(message).at(last.provider, last.name)
-        return Retryable(message, retry_after_seconds=self._wait(decision)).at(last.provider, last.name)
-
-    def _wait(self, decision: Decision) -> float | None:
-        """Seconds until some model of the chain may be asked; None when one may be asked at once."""
-        router, now = self._router, self._router.clock()
-        waits = [each.again_in_s for each in decision.left_out if each.again_in_s is not None]
-        for choice in decision.chain:
-            refusal = router.health.refusal(choice.model, now)
-            if refusal is None:
-                return None
-            if refusal.again_in_s is not None:
-                waits.append(refusal.again_in_s)
-        return min(waits) if waits else None
+            course.note(choice, outcome)
+        raise course.end(decision, router.health, router.clock())
 
 
 def _reply(outcome: Outcome, attempts: Sequence[ModelAttempt]) -> ChatReply:

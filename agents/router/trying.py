@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from agents.errors import note_attempts
 from agents.ports import ChatRequest, ModelAttempt, Usage
-from agents.router.budget import Budget, OverBudget, Reservation
+from agents.router.budget import OverBudget, Reservation
 from agents.router.counting import Counter
 from agents.router.health import Health
 from agents.router.models import Model
@@ -42,17 +42,15 @@ class Tries:
     counter: Counter
     clock: Clock
 
-    async def once(
-        self, choice: Choice, decision: Decision, provider: Provider, request: ChatRequest, budget: Budget | None, *, first: bool
-    ) -> Outcome:
+    async def once(self, choice: Choice, decision: Decision, provider: Provider, request: ChatRequest, *, first: bool) -> Outcome:
         """Reserve, ask, settle. A cancellation while the model is being asked carries the record of the try (`attempts_of`)."""
         model = choice.model
         asked = choice.estimated.input_text_tokens
         bounded, most = within(request, model, asked, decision.max_cost_micro_usd)
         reservation: Reservation | None = None
-        if budget is not None:
+        if request.budget is not None:
             try:
-                reservation = await budget.reserve(most)
+                reservation = await request.budget.reserve(most)
             except OverBudget as over:
                 return Outcome(_attempt(choice, decision, "over_budget", first, error=str(over)), over_budget=over)
         now = self.clock()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agents.router.catalogue import Catalogue
 from agents.router.installs import LOCAL, REHEARSAL, installed
+from connectors.cli.ports import CannotGoOn
 from connectors.cli.routing import Ground
+from connectors.embeddings import EmbeddingsError, load_wordllama
 from connectors.settings import Settings
 
 KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic", "HIL_LLM_BASE_URL": LOCAL}
@@ -20,3 +24,12 @@ def here(settings: Settings) -> Ground:
     """The catalogue with the profiles of this installation, and the providers its environment names."""
     providers = [provider for variable, provider in KEYS.items() if settings.environment().get(variable)] or [REHEARSAL]
     return Ground(installed(Catalogue.load(settings.catalog), providers=providers, named=settings.models), providers)
+
+
+def word_vectors(texts: list[str]) -> Any:
+    """One vector a text, made without a network. Raises CannotGoOn when the extra `embedded` is not installed."""
+    try:
+        vectors, _ = load_wordllama()
+    except EmbeddingsError as error:
+        raise CannotGoOn(str(error)) from error
+    return vectors.embed(texts)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agents.errors import Fatal, Retryable, attempts_of
 from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
+from agents.router.budget import OverBudget
 from agents.router.ports import ProviderReply
 from agents.router.request import CallContext, Constraints
 from tests.unit.router.worlds import BALANCED, FAST, POWERFUL, Purse, World, fails, replies, says
@@ -241,22 +242,23 @@ async def test_fifty_calls_of_five_cents_at_once_spend_at_most_a_dollar():
     world.openai.wait = asyncio.Event()
     world.openai.behaves = {"gpt-4": replies(input=5, output=831)}
     purse = Purse(1_000_000)
-    bound = world.router().bound(replace(CONTEXT, budget=purse))
-    calls = [asyncio.ensure_future(bound.complete(says("Hello", profile="powerful", max_tokens=831))) for _ in range(50)]
+    bound = world.router().bound(CONTEXT)
+    asked = says("Hello", profile="powerful", max_tokens=831, budget=purse)
+    calls = [asyncio.ensure_future(bound.complete(asked)) for _ in range(50)]
     await asyncio.sleep(0.01)
     world.openai.wait.set()
     ended = await asyncio.gather(*calls, return_exceptions=True)
     done = [each for each in ended if not isinstance(each, BaseException)]
     assert len(done) == 19  # of 50,010 micro-dollars each
-    assert all(isinstance(each, Fatal) and "purse" in str(each) for each in ended if isinstance(each, BaseException))
+    refused = [each for each in ended if isinstance(each, BaseException)]
+    assert all(isinstance(each, OverBudget) and each.held and each.attempts for each in refused)
     assert (purse.held, purse.spent, purse.spent + purse.left) == (0, sum(each.cost_micro_usd for each in done), 1_000_000)
 
 
 async def test_what_the_budget_refuses_a_cheaper_model_may_do():
     world = World()
     world.profiles = {"balanced": replace(BALANCED, primary=("gpt-4-turbo",), fallback=("gpt-4", "claude-3-sonnet"))}
-    bound = world.router().bound(replace(CONTEXT, budget=Purse(70_000)))
-    reply = await bound.complete(says("Hello", profile="balanced"))
+    reply = await world.router().bound(CONTEXT).complete(says("Hello", profile="balanced", budget=Purse(70_000)))
     assert [(each.model, each.outcome) for each in reply.attempts] == [("gpt-4-turbo", "over_budget"), ("claude-3-sonnet", "ok")]
 
 
@@ -265,7 +267,7 @@ async def test_nothing_stays_reserved_however_a_try_ends(ending):
     world = World()
     world.openai.behaves = world.anthropic.behaves = dict.fromkeys(DOWN, ending)
     purse = Purse(1_000_000)
-    await asyncio.gather(world.router().bound(replace(CONTEXT, budget=purse)).complete(says("Hello")), return_exceptions=True)
+    await asyncio.gather(world.router().bound(CONTEXT).complete(says("Hello", budget=purse)), return_exceptions=True)
     assert purse.held == 0
 
 
@@ -273,12 +275,12 @@ async def test_a_call_that_was_given_up_is_booked_as_estimated_and_its_timeout_s
     world = World()
     world.anthropic.wait = asyncio.Event()
     purse = Purse(1_000_000)
-    bound = world.router().bound(replace(CONTEXT, budget=purse))
+    bound = world.router().bound(CONTEXT)
     seen: list[BaseException] = []
 
     async def call() -> None:
         try:
-            await bound.complete(says("Hello"))
+            await bound.complete(says("Hello", budget=purse))
         except asyncio.CancelledError as cancelled:
             seen.append(cancelled)
             raise

@@ -111,7 +111,7 @@ class Words:
         return len(text.split())
 
     def count_request(
-        self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: object
+        self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: Any
     ) -> int:
         return sum(4 + len(message.content.split()) for message in messages) + 20 * len(tools)
 
@@ -175,7 +175,7 @@ class Purse:
     async def reserve(self, micro_usd: int) -> Hold:
         await asyncio.sleep(0)
         if micro_usd > self.left - self.held:
-            raise OverBudget(f"the purse has {self.left - self.held} left")
+            raise OverBudget(f"the purse has {self.left - self.held} left", "purse", held=micro_usd <= self.left)
         self.held += micro_usd
         return Hold(self, micro_usd)
 
