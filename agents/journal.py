@@ -164,7 +164,7 @@ def _attempt(kept: Mapping[str, Any]) -> ModelAttempt:
         if name in made:
             made[name] = Usage(*made[name])
     if "candidates" in made:
-        made["candidates"] = tuple(made["candidates"])
+        made["candidates"] = list(made["candidates"])
     return ModelAttempt(**made)
 
 

@@ -19,6 +19,9 @@ class Health:
         self._breakers: dict[str, Breaker] = {}
         self._cooling: dict[str, CoolDown] = {}
         self._keys: dict[str, Breaker] = {}
+        self._ill: set[tuple[str, str]] = set()
+        """(kind, name) of every breaker that is not closed."""
+        self._cool_until_s = 0.0
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change of state from now on."""
@@ -28,6 +31,10 @@ class Health:
         """By model, those that were ever called."""
         return {name: breaker.state for name, breaker in self._breakers.items()}
 
+    def all_well(self, now_s: float) -> bool:
+        """Whether `refusal` has nothing to say of any model."""
+        return not self._ill and now_s >= self._cool_until_s
+
     def refusal(self, model: Model, now_s: float) -> Unavailable | None:
         """Why this model may not be asked now: the longest wait of its key, its breaker and its cool-down."""
         found: Unavailable | None = None
@@ -35,7 +42,7 @@ class Health:
         if key is not None and key.state != "closed":
             found = key.refusal(now_s)
             if found is not None:
-                return Unavailable(f"{found.reason}", None)
+                return Unavailable(found.reason, None)
         breaker, cooling = self._breakers.get(model.name), self._cooling.get(model.name)
         if breaker is not None and breaker.state != "closed":
             found = breaker.refusal(now_s)
@@ -54,6 +61,7 @@ class Health:
         return Ticket(self, model, breaker, breaker.enter(now_s), key, key.enter(now_s) if key is not None else None)
 
     def _tell(self, change: Changed) -> None:
+        (self._ill.discard if change.after == "closed" else self._ill.add)((change.kind, change.name))
         for listener in self._listeners:
             listener(change)
 
@@ -69,6 +77,7 @@ class Health:
         if cooling is None:
             cooling = self._cooling[model.name] = CoolDown(self._rules)
         cooling.start(now_s, retry_after_s)
+        self._cool_until_s = max(self._cool_until_s, cooling.until_s)
 
 
 @dataclass(slots=True)

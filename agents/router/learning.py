@@ -33,6 +33,10 @@ class Learned:
         remembered: float = 0.5 ** (age_s / FORGET_S)
         return round(model.latency_ms + (value - model.latency_ms) * remembered)
 
+    def knows(self, name: str) -> bool:
+        """Whether anything was learned of the latency of this model."""
+        return name in self._latency
+
     def expected_output(self, workflow: str, node_id: str, max_tokens: int) -> int:
         """Text tokens this node's next answer is expected to have, at most `max_tokens`."""
         known = self._output.get((workflow, node_id))

@@ -86,7 +86,8 @@ class Router:
         return route(facts, self.models, self._state(request, context, profile), profile, context.constraints)
 
     def _state(self, request: ChatRequest, context: CallContext, profile: Profile) -> State:
-        now, models, refusal = self.clock(), self.models, self.health.refusal
+        now, models, providers = self.clock(), self.models, self.providers
+        learned, well = self.learned, self.health.all_well(self.clock())
         latency_ms: dict[str, int] = {}
         unavailable: dict[str, Unavailable] = {}
         for name in (*profile.primary, *profile.fallback):
@@ -95,10 +96,10 @@ class Router:
                 if (unpriced := self._offer.unpriced.get(name)) is not None:
                     unavailable[name] = Unavailable(unpriced.reason)
                 continue
-            latency_ms[name] = self.learned.latency_ms(model, now)
-            if model.provider not in self.providers:
+            latency_ms[name] = learned.latency_ms(model, now) if learned.knows(name) else model.latency_ms
+            if model.provider not in providers:
                 unavailable[name] = Unavailable(self._unconfigured(model.provider))
-            elif (why := refusal(model, now)) is not None:
+            elif not well and (why := self.health.refusal(model, now)) is not None:
                 unavailable[name] = why
         return State(
             input_text_tokens=Counts(self.counter, models, request.messages, request.tools, request.output_schema),

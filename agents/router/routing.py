@@ -5,8 +5,9 @@ Every model that may not answer is left out with its reason in words; the others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from agents.ports import Usage
@@ -14,7 +15,7 @@ from agents.router.budget import Tightness
 from agents.router.models import Model
 from agents.router.profiles import Profile
 from agents.router.request import Constraints, Facts, dollars
-from agents.router.scoring import score
+from agents.router.scoring import normalised, score
 
 WINDOW_SHARE_PERCENT = 80
 """Of a context window, what input and reserved output may fill: an estimate is an estimate."""
@@ -93,7 +94,7 @@ class Decision:
 
     def candidates(self) -> list[dict[str, Any]]:
         """Every model considered, JSON-able: {model, score} or {model, left_out}."""
-        kept: list[dict[str, Any]] = [{"model": each.model.name, "score": round(each.score, 4)} for each in self.chain]
+        kept: list[dict[str, Any]] = [{"model": each[0].name, "score": round(each[2], 4)} for each in self.chain]
         return kept + [{"model": each.model, "left_out": each.reason} for each in self.left_out]
 
 
@@ -126,15 +127,14 @@ def route(facts: Facts, candidates: Mapping[str, Model], state: State, profile: 
 class _Rules:
     """The filters, in their order, with what they need prepared once for all candidates."""
 
-    __slots__ = ("_costs", "_facts", "_profile", "_state", "_weight", "max_cost_micro_usd", "max_latency_ms")
+    __slots__ = ("_facts", "_state", "_usages", "_weights", "max_cost_micro_usd", "max_latency_ms")
 
     def __init__(self, facts: Facts, state: State, profile: Profile, constraints: Constraints) -> None:
-        self._facts, self._state, self._profile = facts, state, profile
+        self._facts, self._state = facts, state
         self.max_cost_micro_usd = _tighter(profile.max_cost_micro_usd, constraints.max_cost_micro_usd)
         self.max_latency_ms = _tighter(profile.max_latency_ms, constraints.max_latency_ms)
-        weights = profile.weights
-        self._weight = (weights.latency + weights.cost + weights.quality) or 1.0
-        self._costs: dict[tuple[int, int], Usage] = {}
+        self._weights = normalised(profile.weights)
+        self._usages: dict[tuple[int, int], Usage] = {}
 
     def consider(self, name: str, model: Model | None, role: Role) -> Choice | LeftOut:
         if model is None:
@@ -153,8 +153,8 @@ class _Rules:
                 f"{asked} text tokens and {reserved} reserved for the answer are over {WINDOW_SHARE_PERCENT} % of its window "
                 f"of {model.context}",
             )
-        cached = state.current.cached_text_tokens if state.current is not None and state.current.model == name else 0
-        estimated = self._usage(asked, min(cached, asked), min(facts.expected_output, reserved))
+        expected = facts.expected_output if facts.expected_output < reserved else reserved
+        estimated = self._usage(name, asked, expected)
         cost = model.rates.micro_usd(estimated)
         if cost > self.max_cost_micro_usd:
             return LeftOut(name, f"about {dollars(cost)} is over the limit of {dollars(self.max_cost_micro_usd)} a call")
@@ -165,17 +165,16 @@ class _Rules:
             return LeftOut(name, why.reason, why.again_in_s)
         if cost and state.tightness == "exhausted":
             return LeftOut(name, f"the budget is spent, and it costs about {dollars(cost)}")
-        worth = score(self._profile.weights, latency_ms=latency, cost_micro_usd=cost, quality=model.quality)
-        return Choice(model, role, worth / self._weight, estimated, cost, latency)
+        return Choice(model, role, score(self._weights, latency, cost, model.quality), estimated, cost, latency)
 
-    def _usage(self, asked: int, cached: int, answered: int) -> Usage:
+    def _usage(self, name: str, asked: int, answered: int) -> Usage:
         """One value for all models that count alike."""
-        if cached:
-            return Usage(asked, cached, 0, answered)
-        key = (asked, answered)
-        found = self._costs.get(key)
+        current = self._state.current
+        if current is not None and current.model == name:
+            return Usage(asked, min(current.cached_text_tokens, asked), 0, answered)
+        found = self._usages.get((asked, answered))
         if found is None:
-            found = self._costs[key] = Usage(asked, 0, 0, answered)
+            found = self._usages[asked, answered] = Usage(asked, 0, 0, answered)
         return found
 
 
@@ -183,13 +182,22 @@ def _tighter(limit: int, other: int | None) -> int:
     return limit if other is None else min(limit, other)
 
 
+_SCORE = attrgetter("score")
+_COST = attrgetter("cost_micro_usd")
+
+
 def _ranked(primaries: list[Choice], fallbacks: list[Choice], max_latency_ms: int, *, tight: bool) -> list[Choice]:
-    """Best first, primaries before fallbacks, quick fallbacks before slow ones; the cheapest first when the budget is tight."""
-    if tight:
-        return sorted([*primaries, *fallbacks], key=lambda each: (each.cost_micro_usd, -each.score, each.model.name))
-    primaries.sort(key=lambda each: (-each.score, each.model.name))
-    fallbacks.sort(key=lambda each: (each.latency_ms > max_latency_ms, -each.score, each.model.name))
-    return primaries + fallbacks
+    """Best first, primaries before fallbacks, quick fallbacks before slow ones; the cheapest first when the budget is tight.
+
+    Of equals the one that its profile names first.
+    """
+    primaries.sort(key=_SCORE, reverse=True)
+    fallbacks.sort(key=_SCORE, reverse=True)
+    quick = [each for each in fallbacks if each.latency_ms <= max_latency_ms]
+    ranked = primaries + quick
+    if len(quick) < len(fallbacks):
+        ranked += [each for each in fallbacks if each.latency_ms > max_latency_ms]
+    return sorted(ranked, key=_COST) if tight else ranked
 
 
 def _stay(chain: list[Choice], current: Current | None) -> tuple[tuple[Choice, ...], bool]:
@@ -224,9 +232,3 @@ def _words(chain: tuple[Choice, ...], profile: Profile, stays: bool, state: Stat
     else:
         words += "; the only one that can take it"
     return words
-
-
-def without(decision: Decision, names: Iterable[str]) -> tuple[Choice, ...]:
-    """The chain without these models."""
-    dropped = set(names)
-    return tuple(each for each in decision.chain if each.model.name not in dropped)

@@ -11,8 +11,16 @@ LATENCY_SCALE_MS = 5_000
 QUALITY_SCALE = 10.0
 
 
-def score(weights: Weights, *, latency_ms: int, cost_micro_usd: int, quality: float) -> float:
-    """0 (worst) to the sum of the weights (best). A number to rank by; no money is computed with it."""
+def normalised(weights: Weights) -> Weights:
+    """The same ratio, adding up to 1."""
+    total = weights.latency + weights.cost + weights.quality
+    if total in (0.0, 1.0):
+        return weights
+    return Weights(weights.latency / total, weights.cost / total, weights.quality / total)
+
+
+def score(weights: Weights, latency_ms: int, cost_micro_usd: int, quality: float) -> float:
+    """0 (worst) to 1 (best), for weights that add up to 1. A number to rank by; no money is computed with it."""
     slow = latency_ms / LATENCY_SCALE_MS
     dear = cost_micro_usd / COST_SCALE_MICRO_USD
     good = quality / QUALITY_SCALE

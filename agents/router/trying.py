@@ -158,7 +158,9 @@ def _attempt(
     latency_ms: int = 0,
     first_token_ms: int | None = None,
 ) -> ModelAttempt:
-    after = decision.chain[decision.chain.index(choice) + 1 :]
+    chosen = choice is decision.chain[0]
+    place = 0 if chosen else next(at for at, each in enumerate(decision.chain) if each is choice)
+    after = decision.chain[place + 1 : place + 2]
     return ModelAttempt(
         provider=choice.model.provider,
         model=choice.model.name,
@@ -171,9 +173,9 @@ def _attempt(
         estimated=choice.estimated,
         estimated_cost_micro_usd=choice.cost_micro_usd,
         estimated_latency_ms=choice.latency_ms,
-        reasoning=decision.reasoning if choice is decision.chosen else f"{choice.model.name}: the ones before it did not answer",
+        reasoning=decision.reasoning if chosen else f"{choice.model.name}: the ones before it did not answer",
         runner_up=after[0].model.name if after else None,
-        candidates=tuple(decision.candidates()) if first else (),
+        candidates=decision.candidates() if first else (),
         price=model_price(choice.model),
     )
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from agents.router.catalogue import Catalogue
-from agents.router.installs import LOCAL, REHEARSAL, installed
+from agents.router.installs import configured, reachable
 from connectors.cli.ports import CannotGoOn
 from connectors.cli.routing import Ground
 from connectors.embeddings import EmbeddingsError, load_wordllama
 from connectors.settings import Settings
-
-KEYS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic", "HIL_LLM_BASE_URL": LOCAL}
 
 
 def everything(settings: Settings) -> Ground:
@@ -22,8 +20,8 @@ def everything(settings: Settings) -> Ground:
 
 def here(settings: Settings) -> Ground:
     """The catalogue with the profiles of this installation, and the providers its environment names."""
-    providers = [provider for variable, provider in KEYS.items() if settings.environment().get(variable)] or [REHEARSAL]
-    return Ground(installed(Catalogue.load(settings.catalog), providers=providers, named=settings.models), providers)
+    catalogue, environ = Catalogue.load(settings.catalog), settings.environment()
+    return Ground(configured(catalogue, environ), reachable(catalogue, environ))
 
 
 def word_vectors(texts: list[str]) -> Any:

@@ -58,38 +58,33 @@ class Gain:
         return made
 
 
-def fit(features: Floats, gains: Floats) -> Gain:
-    """Learn from these prompts alone. `features`: (prompts, n); `gains`: strong minus weak quality, -1..1."""
-    return _fit(features, gains, _penalty(features, gains))
+@dataclass(frozen=True, slots=True)
+class Learned:
+    gain: Gain
+    held_out: Floats
+    """For each prompt that was learned from: what the others of them would have predicted."""
 
 
-def held_out(features: Floats, gains: Floats) -> Floats:
-    """For each of these prompts the gain predicted by what was learned from the others of them."""
-    penalty, predicted = _penalty(features, gains), np.zeros(len(gains))
-    for part in _parts(len(gains)):
-        rest = np.setdiff1d(np.arange(len(gains)), part)
-        predicted[part] = _fit(features[rest], gains[rest], penalty).predict(features[part])
-    return predicted
+def learn(features: Floats, gains: Floats) -> Learned:
+    """Learn from these prompts alone. `features`: (prompts, n); `gains`: strong minus weak quality, -1..1.
+
+    Of PENALTIES it takes the one with the smallest squared error on prompts that were left out while learning.
+    """
+    everyone = np.arange(len(gains))
+    left_out = np.zeros((len(PENALTIES), len(gains)))
+    for start in range(min(PARTS, len(gains))):
+        part = everyone[start::PARTS]
+        rest = np.setdiff1d(everyone, part)
+        for at, gain in enumerate(_fits(features[rest], gains[rest], PENALTIES)):
+            left_out[at, part] = gain.predict(features[part])
+    best = int(((left_out - gains) ** 2).sum(axis=1).argmin())
+    [gain] = _fits(features, gains, PENALTIES[best : best + 1])
+    return Learned(gain, left_out[best])
 
 
-def _penalty(features: Floats, gains: Floats) -> float:
-    """The one with the smallest squared error on prompts that were not learned from."""
-    errors = np.zeros(len(PENALTIES))
-    for part in _parts(len(gains)):
-        rest = np.setdiff1d(np.arange(len(gains)), part)
-        for at, penalty in enumerate(PENALTIES):
-            missed = _fit(features[rest], gains[rest], penalty).predict(features[part]) - gains[part]
-            errors[at] += float(missed @ missed)
-    return PENALTIES[int(errors.argmin())]
-
-
-def _parts(count: int) -> list[NDArray[np.intp]]:
-    return [np.arange(start, count, PARTS) for start in range(min(PARTS, count))]
-
-
-def _fit(features: Floats, gains: Floats, penalty: float) -> Gain:
+def _fits(features: Floats, gains: Floats, penalties: Sequence[float]) -> list[Gain]:
     middle, spread = features.mean(axis=0), features.std(axis=0)
     spread = np.where(spread < 1e-9, 1.0, spread)
     scaled, base = (features - middle) / spread, float(gains.mean())
-    weights = np.linalg.solve(scaled.T @ scaled + penalty * np.eye(features.shape[1]), scaled.T @ (gains - base))
-    return Gain(weights, middle, spread, base)
+    squares, goal, ones = scaled.T @ scaled, scaled.T @ (gains - base), np.eye(features.shape[1])
+    return [Gain(np.linalg.solve(squares + penalty * ones, goal), middle, spread, base) for penalty in penalties]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.router.evaluation.curves import Chosen, Stakes, perfect, random_share, threshold_for
-from agents.router.evaluation.difficulty import Floats, fit, held_out
+from agents.router.evaluation.difficulty import Floats, learn
 from agents.router.evaluation.outcomes import Outcome, folds
 
 FOLDS = 5
@@ -70,8 +70,9 @@ class _Scores(_Plain):
         scores = np.zeros(len(gains))
         for part in parts:
             rest = np.setdiff1d(np.arange(len(gains)), part)
-            there = fit(features[rest], gains[rest]).predict(features[part])
-            self._split[int(part[0])] = held_out(features[rest], gains[rest]), there
+            learned = learn(features[rest], gains[rest])
+            there = learned.gain.predict(features[part])
+            self._split[int(part[0])] = learned.held_out, there
             scores[part] = there
         super().__init__(scores, parts)
 

@@ -54,7 +54,7 @@ TRIED = (
         estimated_latency_ms=90,
         reasoning="the best of 2",
         runner_up="gpt",
-        candidates=({"model": "claude", "score": 0.7}, {"model": "old", "left_out": "it is too dear"}),
+        candidates=[{"model": "claude", "score": 0.7}, {"model": "old", "left_out": "it is too dear"}],
         price={"input": "1"},
     ),
 )

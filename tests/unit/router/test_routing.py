@@ -45,8 +45,8 @@ def test_a_greeting_on_fast_goes_to_a_small_model_for_less_than_a_cent():
 
 def test_the_score_is_the_profiles_weights_over_ten_cents_and_five_seconds():
     weights = Weights(latency=0.6, cost=0.3, quality=0.1)
-    assert score(weights, latency_ms=1000, cost_micro_usd=10_000, quality=8.0) == 0.6 * 0.8 + 0.3 * 0.9 + 0.1 * 0.8
-    assert score(weights, latency_ms=9000, cost_micro_usd=900_000, quality=8.0) == 0.1 * 0.8
+    assert score(weights, 1000, 10_000, 8.0) == 0.6 * 0.8 + 0.3 * 0.9 + 0.1 * 0.8
+    assert score(weights, 9000, 900_000, 8.0) == 0.1 * 0.8
 
 
 def test_only_the_ratio_of_weights_counts():

@@ -110,9 +110,7 @@ class Words:
     def count_text(self, model: Model, text: str) -> int:
         return len(text.split())
 
-    def count_request(
-        self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: Any
-    ) -> int:
+    def count_request(self, model: Model, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], output_schema: Any) -> int:
         return sum(4 + len(message.content.split()) for message in messages) + 20 * len(tools)
 
     def learn(self, model: Model, estimated: int, actual: int) -> None:
