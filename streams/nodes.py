@@ -13,15 +13,17 @@ from msgspec.structs import replace as struct_replace
 
 from agents.errors import Fatal, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
-from agents.meter import Meter, MeteredModel, MeteredTools, ModelCall
+from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
 from agents.router.allowances import Allowances, BudgetedModel
 from agents.router.budget import OverBudget
+from schemas.base import trusted
 from schemas.codec import Unencodable, decode
-from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.events import NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
+from streams.books import spent
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
@@ -98,7 +100,7 @@ class Nodes:
         ending = await self._attempt(task, journal, meter)
         await journal.settled()
         now_ms = self._clock_ms()
-        for event in _spent(task, meter, now_ms):
+        for event in spent(task, meter, now_ms):
             step.publish(outgoing(event))
         completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
         step.publish(completion)
@@ -214,86 +216,25 @@ def _completion(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durat
 
 
 def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:
-    return NodeCompleted(
-        id=derive(task.execution_id, task.attempt, "completed"),
-        time_ms=now_ms,
-        conversation_id=task.conversation_id,
-        run_id=task.run_id,
-        node_id=task.node_id,
-        execution_id=task.execution_id,
-        attempt=task.attempt,
-        epoch=task.epoch,
-        outcome=ending.outcome,
-        output=ending.output,
-        error=ending.error,
-        cost_micro_usd=meter.cost_micro_usd,
-        input_text_tokens=meter.input_text_tokens,
-        output_text_tokens=meter.output_text_tokens,
-        duration_ms=max(0, duration_ms),
-        models=meter.models,
-        tools=meter.tools,
-        steps=ending.steps,
-        retry_after_ms=ending.retry_after_ms,
-    )
-
-
-def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:
-    """One event per try at a model and one per tool call of this attempt, in their order."""
-    shared: dict[str, Any] = {
+    completed = {
+        "id": derive(task.execution_id, task.attempt, "completed"),
         "time_ms": now_ms,
         "conversation_id": task.conversation_id,
         "run_id": task.run_id,
         "node_id": task.node_id,
         "execution_id": task.execution_id,
         "attempt": task.attempt,
-        "workflow": task.workflow,
+        "epoch": task.epoch,
+        "outcome": ending.outcome,
+        "output": ending.output,
+        "error": ending.error,
+        "cost_micro_usd": meter.cost_micro_usd,
+        "input_text_tokens": meter.input_text_tokens,
+        "output_text_tokens": meter.output_text_tokens,
+        "duration_ms": max(0, duration_ms),
+        "models": meter.models,
+        "tools": meter.tools,
+        "steps": ending.steps,
+        "retry_after_ms": ending.retry_after_ms,
     }
-    calls = [_called(task, call, shared) for call in meter.fresh_model_calls()]
-    uses = [
-        ActionUsed(
-            id=derive(task.execution_id, task.attempt, use.step),
-            app=use.app,
-            action=use.action,
-            entity_id=use.entity_id,
-            success=use.success,
-            error=use.error,
-            latency_ms=use.latency_ms,
-            **shared,
-        )
-        for use in meter.fresh_tool_uses()
-    ]
-    return [*calls, *uses]
-
-
-def _called(task: NodeTask, call: ModelCall, shared: dict[str, Any]) -> ModelCalled:
-    """The books of one try. Its id says where it stands, so a repeat of the task makes it again."""
-    attempt, used, estimated = call.attempt, call.attempt.usage, call.attempt.estimated
-    return ModelCalled(
-        id=derive(task.execution_id, task.attempt, call.step, call.candidate),
-        agent=task.agent,
-        profile=call.profile,
-        provider=attempt.provider,
-        model=attempt.model,
-        success=call.success,
-        error=attempt.error,
-        input_text_tokens=used.input_text_tokens,
-        cached_text_tokens=used.cached_text_tokens,
-        output_text_tokens=used.output_text_tokens,
-        cost_micro_usd=attempt.cost_micro_usd,
-        latency_ms=attempt.latency_ms,
-        step=call.step,
-        candidate=call.candidate,
-        outcome=attempt.outcome,
-        cache_write_text_tokens=used.cache_write_text_tokens,
-        reasoning_text_tokens=used.reasoning_text_tokens,
-        first_token_ms=attempt.first_token_ms,
-        estimated_input_text_tokens=estimated.input_text_tokens,
-        estimated_output_text_tokens=estimated.output_text_tokens,
-        estimated_cost_micro_usd=attempt.estimated_cost_micro_usd,
-        estimated_latency_ms=attempt.estimated_latency_ms,
-        reasoning=attempt.reasoning,
-        runner_up=attempt.runner_up,
-        candidates=[dict(each) for each in attempt.candidates] or None,
-        price=None if attempt.price is None else dict(attempt.price),
-        **shared,
-    )
+    return trusted(NodeCompleted, completed)
