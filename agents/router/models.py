@@ -23,6 +23,10 @@ class Rates(Protocol):
         """The cost of one call in micro-dollars, rounded half up."""
         ...
 
+    def cost(self, given: int, made: int, cached: int = 0) -> int:
+        """`micro_usd` of text tokens in and out, and how many of the first are cached: for estimates of many models."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -46,8 +46,16 @@ class TokenRates:
 
     def micro_usd(self, usage: Usage) -> int:
         """The cost of one call, rounded half up. More cached than input, or more reasoning than output, is cut to it."""
-        given, made = usage.input_text_tokens, usage.output_text_tokens
-        cached, written, thought = usage.cached_text_tokens, usage.cache_write_text_tokens, usage.reasoning_text_tokens
+        return self.cost(
+            usage.input_text_tokens,
+            usage.output_text_tokens,
+            usage.cached_text_tokens,
+            usage.cache_write_text_tokens,
+            usage.reasoning_text_tokens,
+        )
+
+    def cost(self, given: int, made: int, cached: int = 0, written: int = 0, thought: int = 0) -> int:
+        """`micro_usd` of input, output, and of these what is cached, written to the cache, and reasoning."""
         if cached < 0 or written < 0 or cached + written > given or thought < 0 or thought > made:
             given, made = max(given, 0), max(made, 0)
             cached = min(max(cached, 0), given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from datetime import date
 from pathlib import Path
 
@@ -64,6 +66,14 @@ def test_the_three_profiles_are_as_they_were_asked_for(catalogue):
             "powerful", ("gpt-4", "claude-3-opus"), ("gpt-4-turbo", "claude-3-sonnet"), 1_000_000, 5000, Weights(0.2, 0.2, 0.6)
         ),
     ]
+
+
+def test_prices_are_read_without_a_network(monkeypatch):
+    def refuse(*args: object) -> None:
+        raise AssertionError("the catalogue has opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert Catalogue.load().models["gpt-5.4"].rates.micro_usd(Usage(1000)) > 0
 
 
 def test_a_model_is_found_by_its_name_and_by_what_its_endpoint_calls_it(catalogue):
@@ -191,6 +201,17 @@ def test_a_fault_says_what_is_wrong_and_what_to_write(tmp_path, text, said):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CatalogueError, match=r"nowhere\.yaml cannot be read.*HIL_CATALOG"):
         Catalogue.load(tmp_path / "nowhere.yaml")
+
+
+def test_the_example_in_the_guide_is_a_file_that_loads(tmp_path):
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "router.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(models:.*?)```", guide, re.DOTALL)
+    made = own(tmp_path, example)
+    assert made.models["gpt-5.4"].rates.micro_usd(Usage(272_001, 272_001)) == 108_800
+    assert (made.profiles["fast"].max_latency_ms, made.profiles["fast"].primary) == (1500, ("gpt-3.5-turbo", "claude-3-haiku"))
+    assert made.profiles["triage"] == Profile(
+        "triage", ("house-70b", "gpt-5.4-nano"), ("claude-haiku-4-5",), 2_000, 1500, Weights(0.2, 0.6, 0.2)
+    )
 
 
 # Profiles of a workflow
