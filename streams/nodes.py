@@ -137,7 +137,7 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        budget = self._allowances.budget(task, workflow.definition, spent_micro_usd=journal.spent_micro_usd(task.attempt))
+        budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
         chosen = BudgetedModel(self._workshop.model(), budget) if budget else self._workshop.model()
         model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
         try:
