@@ -19,7 +19,7 @@ import asyncpg
 from agents.errors import Retryable
 from agents.router.limits import Limit
 from agents.router.purse import LocalPurse, OnAlert, Tightness
-from connectors.postgres.errors import GONE, in_words
+from connectors.postgres.errors import GONE, StorageError, in_words
 from connectors.postgres.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::i
       ORDER BY scope, period, holder) AS a,
      LATERAL budget_exchange(a.holder, a.scope, a.period, a.limit_, a.spent, a.reserved, a.needed, a.least_, a.spare, $10) AS e
 """
+
+_TIDY = "DELETE FROM budget_leases WHERE expires_at < now() - interval '100 days'"
+"""Their periods are long over."""
 
 
 class LeasedPurse(LocalPurse):
@@ -130,6 +133,7 @@ class Leases:
         self.clock, self.dry_seconds = clock, dry_seconds
         self._pool, self._holder, self._on_alert, self._seconds = pool, holder, on_alert, seconds
         self._purses: dict[tuple[str, str, int], LeasedPurse] = {}
+        self._tidied = False
 
     def purse(self, limit: Limit) -> LeasedPurse:
         """The one purse of this limit here. Versions of a workflow may have other limits on the same spending."""
@@ -202,20 +206,22 @@ class Leases:
                 purse.seen = (purse.spent, purse.reserved)
 
     async def run(self) -> None:
-        """Renew until cancelled."""
+        """Renew until cancelled. Asks Postgres nothing as long as nobody has a limit."""
         while True:
             await asyncio.sleep(self._seconds / RENEWALS)
             try:
                 await self.renew()
-            except Retryable as failure:
+                if self._purses and not self._tidied:
+                    with in_words("tidying budgets"):
+                        await self._pool.execute(_TIDY)
+                    self._tidied = True
+            except (Retryable, StorageError) as failure:
                 log.warning("%s", failure)
 
 
 @asynccontextmanager
 async def open_leases(pool: Pool, holder: str, *, on_alert: OnAlert = lambda alert: None) -> AsyncIterator[Leases]:
     """Leases that are kept while inside, and given back at the end."""
-    with in_words("opening budgets"):
-        await pool.execute("DELETE FROM budget_leases WHERE expires_at < now() - interval '100 days'")
     leases = Leases(pool, holder, on_alert=on_alert)
     renewing = asyncio.create_task(leases.run(), name="budget leases")
     try:
