@@ -76,10 +76,11 @@ class StepJournal:
         if self._saving:
             await asyncio.gather(*self._saving)
 
-    def spent_micro_usd(self, attempt: int) -> int:
+    def spent_micro_usd(self, attempt: int) -> tuple[int, int]:
         """By attempts that have ended, and by this one before it was interrupted."""
-        mine = (entry.value for entry in self._entries.values() if entry.value is not None and "cost" in entry.value)
-        return self._execution.spent_micro_usd + sum(int(value["cost"]) for value in mine if value.get("attempt") == attempt)
+        calls = (entry.value for entry in self._entries.values() if entry.value is not None and "cost" in entry.value)
+        mine = sum(int(call["cost"]) for call in calls if call.get("attempt") == attempt)
+        return self._execution.spent_micro_usd, mine
 
     def finished(self, attempt: int, at_ms: int, completion: Outgoing, cost_micro_usd: int, *, keep: bool) -> Execution:
         assert completion.value is not None

@@ -141,7 +141,7 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        budget = self._allowances.budget(task, workflow.definition, spent_micro_usd=journal.spent_micro_usd(task.attempt))
+        budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
         chosen = self._workshop.model(workflow, planned.node, task)
         if budget:
             chosen = BudgetedModel(chosen, budget)

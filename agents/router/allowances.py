@@ -37,12 +37,12 @@ class Allowances:
         self._shared, self._daily_usd, self._monthly_usd, self._on_alert = shared, daily_usd, monthly_usd, on_alert
         self._told: set[str] = set()
 
-    def budget(self, task: NodeTask, definition: WorkflowDefinition, *, spent_micro_usd: int = 0) -> ComposedBudget:
-        """What an attempt may draw on. `spent_micro_usd`: by this node so far, in attempts and before it was interrupted."""
+    def budget(self, task: NodeTask, definition: WorkflowDefinition, *, spent: tuple[int, int] = (0, 0)) -> ComposedBudget:
+        """What an attempt may draw on. `spent`: by earlier attempts of its node, and by itself before it was interrupted."""
         controls = definition.cost_controls
         purses: list[Purse] = []
         if task.budget_micro_usd is not None and controls.max_cost_per_conversation is not None:
-            purses.append(self._conversation(task, controls, spent_micro_usd))
+            purses.append(self._conversation(task, controls, *spent))
         limits = self._limits(definition.name, controls, task.time_ms)
         if self._shared is not None:
             purses += [self._shared.purse(limit) for limit in limits]
@@ -51,13 +51,14 @@ class Allowances:
             log.warning("the daily and monthly budgets of workflow %s are not kept: no database is configured", definition.name)
         return ComposedBudget(purses)
 
-    def _conversation(self, task: NodeTask, controls: CostControls, spent: int) -> LocalPurse:
+    def _conversation(self, task: NodeTask, controls: CostControls, earlier: int, interrupted: int) -> LocalPurse:
         assert task.budget_micro_usd is not None
         assert controls.max_cost_per_conversation is not None
         scope, setting = f"conversation {task.conversation_id}", "cost_controls.max_cost_per_conversation"
         limit = Limit(scope, "conversation", micro(controls.max_cost_per_conversation), setting, threshold=_threshold(controls))
-        granted = max(0, task.budget_micro_usd - spent)
-        return LocalPurse(limit, granted, others=task.conversation_cost_micro_usd, on_alert=self._on_alert)
+        granted = max(0, task.budget_micro_usd - earlier - interrupted)
+        others = task.conversation_cost_micro_usd + interrupted
+        return LocalPurse(limit, granted, others=others, on_alert=self._on_alert)
 
     def _limits(self, workflow: str, controls: CostControls, at_ms: int) -> list[Limit]:
         scope, threshold = f"workflow {workflow}", _threshold(controls)

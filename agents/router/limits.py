@@ -30,6 +30,8 @@ class Limit:
     """Where people change it, e.g. `cost_controls.daily_budget`."""
     period: str = ""
     """A day (`2026-11-25`) or a month (`2026-11`), UTC; empty when it never renews."""
+    starts_ms: int = 0
+    """When the period began."""
     renews: str = ""
     """When the next period begins, as people write it."""
     threshold: Decimal = DEFAULT_THRESHOLD
@@ -64,37 +66,34 @@ class BudgetAlert:
 
     id: str
     level: Level
-    scope: str
-    span: Span
-    period: str
-    limit_micro_usd: int
+    limit: Limit
     spent_micro_usd: int
-    renews: str
-    setting: str
 
     @classmethod
     def of(cls, limit: Limit, level: Level, spent: int) -> BudgetAlert:
         made_of = ("budget", limit.scope, limit.span, limit.period, limit.micro_usd, level)
-        return cls(
-            derive(*made_of), level, limit.scope, limit.span, limit.period, limit.micro_usd, spent, limit.renews, limit.setting
-        )
+        return cls(derive(*made_of), level, limit, spent)
 
     def __str__(self) -> str:
-        title = f"{self.span} budget of {self.scope}" + (f" for {self.period}" if self.period else "")
-        return f"{title}: {dollars(self.spent_micro_usd)} of {dollars(self.limit_micro_usd)} are spent"
+        """For people: what is, what the limit is, what to do."""
+        limit, spent = self.limit, dollars(self.spent_micro_usd)
+        then = "cheaper models are preferred" if self.level == "alert" else "calls that cost anything are refused"
+        until = f" until {limit.renews}" if limit.renews else ""
+        return f"{limit.title}: {spent} of {dollars(limit.micro_usd)} are spent, so {then}{until}. Raise {limit.setting} to go on"
 
 
 def daily(scope: str, at_ms: int, limit: Decimal, setting: str, threshold: Decimal = DEFAULT_THRESHOLD) -> Limit:
     """The limit of the UTC day of `at_ms`, which is when the cause of the spending happened."""
-    day = _utc(at_ms).date()
-    return Limit(scope, "daily", micro(limit), setting, f"{day:%Y-%m-%d}", _midnight(day + timedelta(days=1)), threshold)
+    day = _utc(at_ms).replace(hour=0, minute=0, second=0)
+    return _limit(scope, "daily", limit, setting, f"{day:%Y-%m-%d}", day, day + timedelta(days=1), threshold)
 
 
 def monthly(scope: str, at_ms: int, limit: Decimal, setting: str, threshold: Decimal = DEFAULT_THRESHOLD) -> Limit:
     """The limit of the UTC month of `at_ms`."""
-    day = _utc(at_ms).date().replace(day=1)
-    after = (day + timedelta(days=31)).replace(day=1)
-    return Limit(scope, "monthly", micro(limit), setting, f"{day:%Y-%m}", _midnight(after), threshold)
+    first = _utc(at_ms).replace(day=1, hour=0, minute=0, second=0)
+    return _limit(
+        scope, "monthly", limit, setting, f"{first:%Y-%m}", first, (first + timedelta(days=31)).replace(day=1), threshold
+    )
 
 
 def micro(usd: Decimal) -> int:
@@ -113,5 +112,8 @@ def _utc(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms // 1000, UTC)
 
 
-def _midnight(day: object) -> str:
-    return f"{day}T00:00:00Z"
+def _limit(
+    scope: str, span: Span, usd: Decimal, setting: str, period: str, first: datetime, after: datetime, threshold: Decimal
+) -> Limit:
+    starts_ms, renews = int(first.timestamp()) * 1000, f"{after:%Y-%m-%dT%H:%M:%SZ}"
+    return Limit(scope, span, micro(usd), setting, period, starts_ms, renews, threshold)

@@ -19,7 +19,7 @@ import asyncpg
 from agents.errors import Retryable
 from agents.router.limits import Limit
 from agents.router.purse import LocalPurse, OnAlert, Tightness
-from connectors.postgres.errors import GONE, in_words
+from connectors.postgres.errors import GONE, StorageError, in_words
 from connectors.postgres.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -32,22 +32,29 @@ DRY_SECONDS = 0.5
 STATEMENT_SECONDS = 5.0
 _EXCHANGE = """
 SELECT a.at, e.held, e.spent_by_all
-FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::bool[])
-      WITH ORDINALITY AS u (holder, scope, period, limit_, spent, reserved, needed, spare, at)
+FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
+                           $9::bool[])
+      WITH ORDINALITY AS u (holder, scope, period, limit_, spent, reserved, needed, least_, spare, at)
       ORDER BY scope, period, holder) AS a,
-     LATERAL budget_exchange(a.holder, a.scope, a.period, a.limit_, a.spent, a.reserved, a.needed, a.spare, $9) AS e
+     LATERAL budget_exchange(a.holder, a.scope, a.period, a.limit_, a.spent, a.reserved, a.needed, a.least_, a.spare, $10) AS e
 """
+
+_TIDY = "DELETE FROM budget_leases WHERE expires_at < now() - interval '100 days'"
+"""Their periods are long over."""
 
 
 class LeasedPurse(LocalPurse):
     """This worker's part of one limit in one period. `granted` counts from when the worker started."""
 
-    __slots__ = ("_leases", "_needed", "dry_until", "good_until", "lock", "seen")
+    __slots__ = ("_leases", "dry_until", "good_until", "least", "lock", "needed", "seen")
 
     def __init__(self, limit: Limit, leases: Leases, on_alert: OnAlert) -> None:
         super().__init__(limit, 0, on_alert=on_alert)
         self._leases = leases
-        self._needed = 0
+        self.needed = 0
+        """What those who wait here ask for."""
+        self.least = 0
+        """What the one who asks now needs at least; 0 when nobody does."""
         self.lock = asyncio.Lock()
         self.good_until = 0.0
         """By the clock of `leases`. 0: an exchange is under way, or its end is unknown; nothing may be taken."""
@@ -56,13 +63,8 @@ class LeasedPurse(LocalPurse):
         """Spent and reserved at the last renewal: an unchanged lease is given back."""
 
     @property
-    def needed(self) -> int:
-        """What those who wait here ask for."""
-        return self._needed
-
-    @property
     def idle(self) -> bool:
-        return self.seen == (self.spent, 0) and not self.reserved and not self._needed
+        return self.seen == (self.spent, 0) and not self.reserved and not self.needed
 
     def try_take(self, micro_usd: int) -> bool:
         if micro_usd and (micro_usd > self.granted - self.spent - self.reserved or self._leases.clock() >= self.good_until):
@@ -71,24 +73,30 @@ class LeasedPurse(LocalPurse):
         return True
 
     async def take(self, micro_usd: int) -> None:
-        self._needed += micro_usd
-        waits = True
+        self.needed += micro_usd
         try:
             async with self.lock:
-                if self.try_take(micro_usd):
-                    return
-                now = self._leases.clock()
-                if now >= self.dry_until or now >= self.good_until:
-                    await self._leases.exchange([self], [True])
-                    if self.free < self._needed:
-                        self.dry_until = self._leases.clock() + self._leases.dry_seconds
-                self._needed -= micro_usd
-                waits = False
-                if not self.try_take(micro_usd):
-                    raise self.refused(micro_usd)
+                if self.short_of(micro_usd):
+                    await self._ask(micro_usd)
         finally:
-            if waits:
-                self._needed -= micro_usd
+            self.needed -= micro_usd
+        if not self.try_take(micro_usd):
+            raise self.refused(micro_usd)
+
+    def short_of(self, micro_usd: int) -> bool:
+        """Whether it must be asked for, and may be there."""
+        now = self._leases.clock()
+        return now >= self.good_until or (micro_usd > self.free and now >= self.dry_until)
+
+    async def _ask(self, micro_usd: int) -> None:
+        """For all who wait, of whom this one is first."""
+        self.least = micro_usd
+        try:
+            await self._leases.exchange([self], [True])
+        finally:
+            self.least = 0
+        if self.free < self.needed:
+            self.dry_until = self._leases.clock() + self._leases.dry_seconds
 
     def tightness(self) -> Tightness:
         if self.total >= self.limit.micro_usd or (self.free <= 0 and self._leases.clock() < self.dry_until):
@@ -125,6 +133,7 @@ class Leases:
         self.clock, self.dry_seconds = clock, dry_seconds
         self._pool, self._holder, self._on_alert, self._seconds = pool, holder, on_alert, seconds
         self._purses: dict[tuple[str, str, int], LeasedPurse] = {}
+        self._tidied = False
 
     def purse(self, limit: Limit) -> LeasedPurse:
         """The one purse of this limit here. Versions of a workflow may have other limits on the same spending."""
@@ -137,7 +146,7 @@ class Leases:
     async def exchange(self, purses: Sequence[LeasedPurse], keeps: Sequence[bool]) -> None:
         """Tell and ask, for purses whose locks the caller holds. `keeps`: hold more than is reserved? Raises Retryable.
 
-        What is kept never shrinks, so after a failure it may still be spent; what was being given back may be gone.
+        What is kept without asking for more never shrinks, so after a failure it may still be spent. Anything else may be gone.
         """
         began = self.clock()
         before = [purse.good_until for purse in purses]
@@ -151,6 +160,7 @@ class Leases:
                 purse.spent,
                 purse.reserved,
                 purse.needed,
+                purse.least,
                 keep,
             )
             for purse, keep in zip(purses, keeps, strict=True)
@@ -163,7 +173,7 @@ class Leases:
             )
         except BaseException as error:
             for purse, keep, until in zip(purses, keeps, before, strict=True):
-                purse.good_until = until if keep else 0.0
+                purse.good_until = until if keep and not purse.least else 0.0
             if isinstance(error, (*GONE, asyncpg.PostgresError)):
                 raise Retryable(
                     f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. Look whether it is up"
@@ -196,20 +206,22 @@ class Leases:
                 purse.seen = (purse.spent, purse.reserved)
 
     async def run(self) -> None:
-        """Renew until cancelled."""
+        """Renew until cancelled. Asks Postgres nothing as long as nobody has a limit."""
         while True:
             await asyncio.sleep(self._seconds / RENEWALS)
             try:
                 await self.renew()
-            except Retryable as failure:
+                if self._purses and not self._tidied:
+                    with in_words("tidying budgets"):
+                        await self._pool.execute(_TIDY)
+                    self._tidied = True
+            except (Retryable, StorageError) as failure:
                 log.warning("%s", failure)
 
 
 @asynccontextmanager
 async def open_leases(pool: Pool, holder: str, *, on_alert: OnAlert = lambda alert: None) -> AsyncIterator[Leases]:
     """Leases that are kept while inside, and given back at the end."""
-    with in_words("opening budgets"):
-        await pool.execute("DELETE FROM budget_leases WHERE expires_at < now() - interval '100 days'")
     leases = Leases(pool, holder, on_alert=on_alert)
     renewing = asyncio.create_task(leases.run(), name="budget leases")
     try:

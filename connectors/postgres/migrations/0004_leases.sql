@@ -28,12 +28,14 @@ COMMENT ON TABLE budget_leases IS 'spent_micro_usd is all the holder ever told, 
 
 -- Tell what was spent, and set what is held anew. Safe to repeat: `spent` is a total, and what is held is set, not added.
 --   reserved  calls in flight; always stays held, even beyond the limit, for it may be spent whatever we say
---   needed    asked for now
+--   needed    asked for now, by all who wait
+--   least     of that, by the first of them; if not even this is there, what is not reserved is given back, so that no worker sits
+--             on an end too small to be of use
 --   spare     keep what is held, and add a hundredth of the limit, at most a quarter of what is free, for calls to come;
 --             false: give back what is not reserved
 CREATE FUNCTION budget_exchange(
-    holder_ text, scope_ text, period_ text, limit_ bigint, spent_ bigint, reserved_ bigint, needed_ bigint, spare_ boolean,
-    seconds_ double precision
+    holder_ text, scope_ text, period_ text, limit_ bigint, spent_ bigint, reserved_ bigint, needed_ bigint, least_ bigint,
+    spare_ boolean, seconds_ double precision
 ) RETURNS TABLE (held bigint, spent_by_all bigint) LANGUAGE plpgsql AS $$
 DECLARE
     period_row budget_periods;
@@ -59,6 +61,9 @@ BEGIN
         kept := greatest(0, before - fresh);
     END IF;
     held := greatest(reserved_, kept, least(wanted, free));
+    IF least_ > 0 AND free < reserved_ + least_ THEN
+        held := reserved_;
+    END IF;
     spent_by_all := period_row.spent_micro_usd + fresh;
     UPDATE budget_periods p
     SET limit_micro_usd = limit_, spent_micro_usd = spent_by_all, held_micro_usd = p.held_micro_usd - before + budget_exchange.held

@@ -140,7 +140,10 @@ async def test_people_are_told_once_when_a_limit_is_nearly_reached_and_once_when
         with pytest.raises(OverBudget):
             await budget.reserve(5 * CENT)
     assert [(alert.level, alert.spent_micro_usd) for alert in told] == [("alert", 80 * CENT), ("exhausted", 100 * CENT)]
-    assert str(told[0]) == "daily budget of workflow w for 2025-11-25: $0.80 of $1.00 are spent"
+    assert str(told[0]) == (
+        "the daily budget of workflow w for 2025-11-25: $0.80 of $1.00 are spent, so cheaper models are preferred "
+        "until 2025-11-26T00:00:00Z. Raise cost_controls.daily_budget to go on"
+    )
     again: list[BudgetAlert] = []
     LocalPurse(limit(100), 0, others=85 * CENT, on_alert=again.append).look()
     assert again[0].id == told[0].id, "another worker says the same thing"
@@ -158,6 +161,9 @@ async def test_people_are_told_once_when_a_limit_is_nearly_reached_and_once_when
 def test_periods_are_days_and_months_of_utc(at_ms: int, day: str, next_day: str, month: str, next_month: str):
     by_day, by_month = daily("x", at_ms, Decimal(1), "s"), monthly("x", at_ms, Decimal(1), "s")
     assert (by_day.period, by_day.renews, by_month.period, by_month.renews) == (day, next_day, month, next_month)
+    assert by_month.starts_ms <= by_day.starts_ms <= at_ms < by_day.starts_ms + 86_400_000
+    assert daily("x", by_day.starts_ms - 1, Decimal(1), "s").period != day
+    assert monthly("x", by_month.starts_ms - 1, Decimal(1), "s").period != month
 
 
 @pytest.mark.parametrize(
