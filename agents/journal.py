@@ -133,6 +133,7 @@ def _kept(reply: ChatReply) -> dict[str, Any]:
         kept["first_ms"] = reply.first_token_ms
     if reply.attempts:
         kept["attempts"] = [_kept_attempt(attempt) for attempt in reply.attempts]
+        kept["spent"] = sum(attempt.cost_micro_usd for attempt in reply.attempts)
     if reply.tool_calls:
         kept["calls"] = [
             [

@@ -1,4 +1,4 @@
-"""The books of one attempt as events: one for each try at a model, one for each use of a tool. Ids come from their place in it."""
+"""The books of one attempt as events: one for each try at a model, one for each use of a tool. Ids come from their place."""
 
 from __future__ import annotations
 

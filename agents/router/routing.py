@@ -155,7 +155,7 @@ class _Rules:
             )
         expected = facts.expected_output if facts.expected_output < reserved else reserved
         estimated = self._usage(name, asked, expected)
-        cost = model.rates.micro_usd(estimated)
+        cost = model.rates.cost(asked, expected, estimated.cached_text_tokens)
         if cost > self.max_cost_micro_usd:
             return LeftOut(name, f"about {dollars(cost)} is over the limit of {dollars(self.max_cost_micro_usd)} a call")
         latency = state.latency_ms[name]

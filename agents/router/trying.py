@@ -132,18 +132,14 @@ class Tries:
 def within(request: ChatRequest, model: Model, asked: int, limit_micro_usd: int) -> tuple[ChatRequest, int]:
     """The request with no longer an answer than the model can give and the limit can pay; and the most it can then cost."""
     longest = request.max_tokens if model.max_output is None else min(request.max_tokens, model.max_output)
-    most = _cost(model, asked, longest)
+    most = model.rates.cost(asked, longest)
     if most > limit_micro_usd:
         low, high = 1, longest  # the decision has made sure that the expected answer fits
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if _cost(model, asked, middle) <= limit_micro_usd else (low, middle - 1)
-        longest, most = low, _cost(model, asked, low)
+            low, high = (middle, high) if model.rates.cost(asked, middle) <= limit_micro_usd else (low, middle - 1)
+        longest, most = low, model.rates.cost(asked, low)
     return (request if longest == request.max_tokens else replace(request, max_tokens=longest)), most
-
-
-def _cost(model: Model, asked: int, answered: int) -> int:
-    return model.rates.micro_usd(Usage(asked, 0, 0, answered))
 
 
 def _attempt(

@@ -30,9 +30,10 @@ class PlainRates:
         return {"input": self.input, "output": self.output}
 
     def micro_usd(self, usage: Usage) -> int:
-        cached = self.input if self.cached is None else self.cached
-        plain = usage.input_text_tokens - usage.cached_text_tokens
-        total = plain * self.input + usage.cached_text_tokens * cached + usage.output_text_tokens * self.output
+        return self.cost(usage.input_text_tokens, usage.output_text_tokens, usage.cached_text_tokens)
+
+    def cost(self, given: int, made: int, cached: int = 0) -> int:
+        total = (given - cached) * self.input + cached * (self.input if self.cached is None else self.cached) + made * self.output
         return (2 * total + 1000) // 2000
 
 
