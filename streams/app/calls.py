@@ -76,7 +76,8 @@ async def open_calls(settings: Settings, registry: Registry) -> AsyncIterator[Ca
     """Open the providers the environment configures. Raises Fatal or CatalogueError, in words."""
     environ = settings.environment()
     catalogue = configured(Catalogue.load(settings.catalog), environ)
-    async with providers(environ) as opened:
+    # An endpoint of one's own for which nobody names a model is taken to be the rehearsal's: `hil up` makes it so.
+    async with providers(environ, settings.llm_base_url) as opened:
         if not opened:
             raise Fatal(
                 "no model provider is configured. Set OPENAI_API_KEY, ANTHROPIC_API_KEY or HIL_LLM_BASE_URL (any "
