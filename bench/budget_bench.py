@@ -27,9 +27,10 @@ from agents.router.limits import EVERYTHING, Limit, daily, monthly
 from agents.router.purse import LocalPurse, Purse
 from bench.tables import Table
 from connectors.embedded import Embedded
-from connectors.postgres.leases import Leases, used
+from connectors.postgres.leases import Leases
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
+from connectors.postgres.spending import used
 from connectors.settings import Settings
 
 AT_MS = 1_764_072_000_000

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from connectors.cli import deadletters, replay, schemas, workflows
+from connectors.cli import budgets, deadletters, replay, schemas, workflows
+from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import workbench
 from streams.app.replaying import Replaying
 from streams.app.system import Application
@@ -18,4 +19,5 @@ def groups(application: Application) -> list[typer.Typer]:
         replay.build(replaying),
         replay.build_rebuild(replaying),
         deadletters.build(replaying),
+        budgets.build(BudgetBooks(application)),
     ]
