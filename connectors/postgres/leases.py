@@ -1,7 +1,8 @@
 """Parts of shared limits, taken from Postgres in chunks and spent here: one statement a chunk, not one a call.
 
 The limit holds whatever happens to a worker. What it may spend without asking is held in Postgres before it is spent, and stays
-held when the worker dies, until the log has been counted (connectors.postgres.spending). So a worker that was frozen and wakes up may spend on.
+held when the worker dies, until the log has been counted (connectors.postgres.spending). So a worker that was frozen and wakes
+up may spend on.
 """
 
 from __future__ import annotations
@@ -162,7 +163,8 @@ class Leases:
                 purse.good_until = until if keep and not purse.least else 0.0
             if isinstance(error, (*GONE, asyncpg.PostgresError)):
                 raise Retryable(
-                    f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. Look whether it is up and migrated"
+                    f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. "
+                    "Look whether it is up and migrated"
                 ) from error
             raise
         for answer in answers:
