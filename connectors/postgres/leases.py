@@ -1,7 +1,8 @@
 """Parts of shared limits, taken from Postgres in chunks and spent here: one statement a chunk, not one a call.
 
 The limit holds whatever happens to a worker. What it may spend without asking is held in Postgres before it is spent, and stays
-held when the worker dies, until the log has been counted (`reconcile`). So a worker that was frozen and wakes up may spend on.
+held when the worker dies, until the log has been counted (connectors.postgres.spending). So a worker that was frozen and wakes
+up may spend on.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import asyncpg
 
@@ -104,18 +103,6 @@ class LeasedPurse(LocalPurse):
         return "alert" if self.total >= self.limit.alert_at else "ok"
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """How far a limit is used, in micro-dollars."""
-
-    scope: str
-    period: str
-    limit: int
-    spent: int
-    held: int
-    held_by_expired: int
-
-
 class Leases:
     """All leases of one worker (agents.router.allowances.SharedPurses)."""
 
@@ -176,7 +163,8 @@ class Leases:
                 purse.good_until = until if keep and not purse.least else 0.0
             if isinstance(error, (*GONE, asyncpg.PostgresError)):
                 raise Retryable(
-                    f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. Look whether it is up"
+                    f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. "
+                    "Look whether it is up and migrated"
                 ) from error
             raise
         for answer in answers:
@@ -234,27 +222,3 @@ async def open_leases(pool: Pool, holder: str, *, on_alert: OnAlert = lambda ale
             await leases.close()
         except Retryable as failure:
             log.warning("leases of budgets stay held until they are reconciled: %s", failure)
-
-
-async def reconcile(pool: Pool, scope: str, period: str, counted_micro_usd: int, *, until_ms: int) -> int:
-    """Let go of what workers held that died before `until_ms`; micro-dollars that become free.
-
-    `counted_micro_usd`: all that the log says was spent of this scope in this period, by workers that are gone in any case, with
-    everything they had published. Count it after their leases expired, or what they spent would be forgotten.
-    """
-    with in_words("reconciling budgets"):
-        freed: int = await pool.fetchval(
-            "SELECT budget_reconcile($1, $2, $3, $4)",
-            scope,
-            period,
-            counted_micro_usd,
-            datetime.fromtimestamp(until_ms / 1000, UTC),
-        )
-    return freed
-
-
-async def used(pool: Pool) -> list[Use]:
-    """Every limit that was ever asked, the latest period first."""
-    with in_words("reading budgets"):
-        rows = await pool.fetch("SELECT * FROM budget_use ORDER BY period DESC, scope")
-    return [Use(*row) for row in rows]

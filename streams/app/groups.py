@@ -6,7 +6,8 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from connectors.cli import budgets, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import workbench
 from streams.app.replaying import Replaying
 from streams.app.routing import everything, here, word_vectors
@@ -29,4 +30,5 @@ def groups(application: Application) -> list[typer.Typer]:
         tokens.build(catalogue),
         routing.build(lambda: everything(settings), lambda: here(settings)),
         evaluating.build(catalogue, word_vectors),
+        budgets.build(BudgetBooks(application)),
     ]
