@@ -47,5 +47,9 @@ class Model:
     region: str | None = None
     fixed_temperature: bool = False
     """The provider refuses a temperature for it."""
+    schema_by_tool: bool = False
+    """It knows no JSON Schema as a response format: structured output is the arguments of a forced tool call."""
+    responses_api: bool = False
+    """OpenAI offers its tool calls on the Responses API alone, not on chat completions."""
     as_if: str | None = None
     """A stand-in that costs nothing, booked at the price of this model."""
