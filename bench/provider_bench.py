@@ -2,7 +2,7 @@
 
 200 calls in flight against a loopback endpoint in a process of its own that answers after one second, so that the caller is never
 busy all the time and a latency shows what is added to a call, not a queue. All variants in one process, in turns; the best round
-of each counts, for what else the machine does only adds. About a minute.
+of each counts, for what else the machine does only adds. About two minutes.
 """
 
 from __future__ import annotations
