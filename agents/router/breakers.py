@@ -148,21 +148,23 @@ class Breaker:
 
 
 class CoolDown:
-    """A model that asked for fewer requests is left alone for as long as it asked."""
+    """A model that asked for fewer requests, or is not there, is left alone for as long as it asked."""
 
-    __slots__ = ("_in_a_row", "_rules", "until_s")
+    __slots__ = ("_in_a_row", "_rules", "until_s", "why")
 
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
         self.until_s = 0.0
+        self.why = ""
         self._in_a_row = 0
 
     def refusal(self, now_s: float) -> Unavailable | None:
         wait = self.until_s - now_s
-        return Unavailable(f"it asked for fewer requests; it is left alone for {wait:.0f} s more", wait) if wait > 0 else None
+        return Unavailable(f"it is left alone for {wait:.0f} s more ({self.why})", wait) if wait > 0 else None
 
-    def start(self, now_s: float, retry_after_s: float | None) -> None:
+    def start(self, now_s: float, retry_after_s: float | None, why: str) -> None:
         """From a 429. Many at once are one: the count in a row grows only when the earlier wait is over."""
+        self.why = why
         if now_s >= self.until_s:
             self._in_a_row += 1
         wait = retry_after_s

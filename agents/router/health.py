@@ -72,11 +72,11 @@ class Health:
             key = self._keys[model.provider] = Breaker(model.provider, self._rules, self._tell, kind="key", said=said)
         key.trip(now_s, why)
 
-    def _cool(self, model: Model, now_s: float, retry_after_s: float | None) -> None:
+    def _cool(self, model: Model, now_s: float, failure: ProviderFailure) -> None:
         cooling = self._cooling.get(model.name)
         if cooling is None:
             cooling = self._cooling[model.name] = CoolDown(self._rules)
-        cooling.start(now_s, retry_after_s)
+        cooling.start(now_s, failure.retry_after_s, failure.code)
         self._cool_until_s = max(self._cool_until_s, cooling.until_s)
 
 
@@ -104,11 +104,11 @@ class Ticket:
         if failure.kind == "try_next":
             self._breaker.failed(now_s, self._probe, failure.code)
             if failure.retry_after_s is not None:
-                self._health._cool(self._model, now_s, failure.retry_after_s)
+                self._health._cool(self._model, now_s, failure)
         else:
             self._breaker.given_up(self._probe)
         if failure.kind == "cool_down":
-            self._health._cool(self._model, now_s, failure.retry_after_s)
+            self._health._cool(self._model, now_s, failure)
         if failure.kind == "key_broken":
             if self._key is not None:
                 self._key.given_up(self._key_probe)

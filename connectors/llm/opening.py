@@ -79,7 +79,7 @@ def patience_of(environ: Mapping[str, str]) -> Patience:
 
 
 def _openai_wire(model: Model) -> Wire:
-    return _RESPONSES if only_responses(model.wire) else _OPENAI
+    return _RESPONSES if model.responses_api or only_responses(model.wire) else _OPENAI
 
 
 def _anthropic_wire(model: Model) -> Wire:

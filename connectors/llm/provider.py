@@ -94,11 +94,13 @@ class EndpointProvider:
         try:
             names, content = self._written(call, wire, stream=False)
             raw = await self._connection.ask(wire.path, content)
-            if raw.lstrip()[:1] == b"{":  # an answer, and so paid, even if it should turn out unreadable
-                call.estimate(len(raw))
-            answer = decoded(raw)
+            try:
+                answer = decoded(raw)
+            except Unreadable:
+                if raw.lstrip()[:1] == b"{":  # an answer, and so paid, that was damaged on its way
+                    call.estimate(len(raw))
+                raise
             if error := failures.error_object({"error": mapping(answer).get("error")}):
-                call.paid = None
                 raise _Known(failures.of_event(error, self._endpoint))
             return self._reply(call, wire.said(answer, names))
         except Exception as error:  # noqa: BLE001  # of two SDKs, an HTTP library and a socket; the port has one error

@@ -24,7 +24,7 @@ _RESPONSES_ONLY = re.compile(
 
 
 def only_responses(wire: str) -> bool:
-    """Whether OpenAI serves the model through this API alone."""
+    """Whether OpenAI serves a model of that name through this API alone; for those the catalogue does not know."""
     return _RESPONSES_ONLY.match(wire) is not None
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from agents.router.models import Model
 
-# What the catalogue calls structured output includes models that reach it by a forced tool; these know no schema of their own.
-_OPENAI_BEFORE_SCHEMAS = re.compile(r"gpt-3\.5|gpt-4(?:$|-0\d|-1\d|-32k|-turbo|-vision)|gpt-4o-2024-05-13|o1-(?:mini|preview)")
-_CLAUDE_BEFORE_SCHEMAS = re.compile(r"claude-(?:[123]|instant|(?:opus|sonnet)-4(?:$|-0|-20))")
 _UNKNOWN_TO_CLAUDE = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern",
     "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "examples", "default",
@@ -18,13 +14,8 @@ _UNKNOWN_TO_CLAUDE = (
 
 
 def has_schemas(model: Model) -> bool:
-    if "structured_output" not in model.capabilities:
-        return False
-    if model.provider == "openai":
-        return _OPENAI_BEFORE_SCHEMAS.match(model.wire) is None
-    if model.provider == "anthropic":
-        return _CLAUDE_BEFORE_SCHEMAS.match(model.wire) is None
-    return True  # OpenAI-compatible servers constrain any model
+    """Whether the model takes a JSON Schema as a response format."""
+    return "structured_output" in model.capabilities and not model.schema_by_tool
 
 
 def strict_ready(schema: Any) -> bool:

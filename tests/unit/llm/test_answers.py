@@ -44,10 +44,9 @@ def test_reasoning_that_was_left_out_of_the_output_is_found_by_the_total():
 counts = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=3), st.booleans(), st.lists(st.integers(), max_size=1))
 
 
-names = st.sampled_from(
-    "prompt_tokens completion_tokens total_tokens input_tokens output_tokens cached_tokens cache_write_tokens reasoning_tokens "
-    "thinking_tokens cache_read_input_tokens cache_creation_input_tokens".split()
-)
+TOTALS = ["prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"]
+PARTS = ["cached_tokens", "cache_write_tokens", "reasoning_tokens", "thinking_tokens"]
+names = st.sampled_from([*TOTALS, *PARTS, "cache_read_input_tokens", "cache_creation_input_tokens"])
 details = st.sampled_from(["prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"])
 flat = st.dictionaries(names, counts, max_size=8)
 

@@ -411,6 +411,7 @@ async def test_the_key_is_in_no_failure_no_traceback_and_no_log(way, said, echo,
     shown = "".join(traceback.format_exception(failure)) + repr(failure.__dict__) + caplog.text
     assert KEY not in shown
     assert BASE64_KEY not in shown
+    assert "Where is order 7?" not in shown
 
 
 @either

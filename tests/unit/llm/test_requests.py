@@ -157,7 +157,7 @@ OLD = [
 @pytest.mark.parametrize(("said", "choice"), OLD, ids=lambda each: getattr(each, "wire", ""))
 async def test_a_model_without_schemas_must_call_a_tool_with_its_answer(said, choice):
     body = said.whole("", calls=[("c1", "final_output", '{"a": "b"}')])
-    reply, sent = await complete(said, answer(body), request=having(output_schema=CLOSED))
+    reply, sent = await complete(said, answer(body), request=having(output_schema=CLOSED), schema_by_tool=True)
     assert sent[0].body["tool_choice"] == choice
     assert "response_format" not in sent[0].body
     assert "output_config" not in sent[0].body
@@ -167,7 +167,7 @@ async def test_a_model_without_schemas_must_call_a_tool_with_its_answer(said, ch
 @pytest.mark.parametrize(("said", "choice"), OLD, ids=lambda each: getattr(each, "wire", ""))
 async def test_with_tools_it_may_call_those_first(said, choice):
     body = said.whole("", calls=[("c1", "shopify_get_order", "{}")])
-    reply, sent = await complete(said, answer(body), request=having(output_schema=CLOSED, tools=(ORDER,)))
+    reply, sent = await complete(said, answer(body), request=having(output_schema=CLOSED, tools=(ORDER,)), schema_by_tool=True)
     assert sent[0].body["tool_choice"] == ({"type": "any"} if said.provider == "anthropic" else "required")
     assert reply.tool_calls == (ToolCall("c1", "shopify.get_order", {}, "{}"),)
 
@@ -179,6 +179,13 @@ def test_models_that_speak_the_responses_api_alone_are_known():
     assert {name for name in alone if not only_responses(name)} == set()
     for both in ("gpt-3.5-turbo", "gpt-4-turbo-preview", "gpt-4o", "gpt-5", "gpt-5.4", "gpt-5.4-mini", "o1", "o3", "o4-mini"):
         assert not only_responses(both)
+
+
+async def test_the_catalogue_may_say_that_a_model_needs_it():
+    sent = await asked(
+        OPENAI, body={"output": [{"type": "message", "content": [{"type": "output_text", "text": "x"}]}]}, responses_api=True
+    )
+    assert sent.path == "/v1/responses"
 
 
 async def test_text_that_utf8_cannot_carry_passes_both_ways():

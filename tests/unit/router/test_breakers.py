@@ -126,7 +126,7 @@ def test_without_a_time_the_wait_doubles_with_each_429_in_a_row_up_to_a_bound(he
     assert waits == [10.0, 20.0, 40.0, 80.0, 120.0, 120.0]
     health.enter(A, now).succeeded(now)
     fail(health, now, 1, fails("cool_down", "http_429"))
-    assert health.refusal(A, now) == ("it asked for fewer requests; it is left alone for 10 s more", 10.0)
+    assert health.refusal(A, now) == ("it is left alone for 10 s more (http_429)", 10.0)
 
 
 def test_a_refused_key_stops_every_model_behind_it_and_breaks_none(health, changes):
