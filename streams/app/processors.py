@@ -28,7 +28,7 @@ from streams.intake import Intake
 from streams.journal import ExecutionCodec
 from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
-from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
+from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
 
 ALL = ("intake", "conversations", "nodes", "projector")
@@ -102,7 +102,10 @@ async def running(
         publisher = Publisher(bootstrap)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, stack)
+        fetching = Fetching(bootstrap)
+        await fetching.start()
+        stack.push_async_callback(fetching.stop)
+        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -162,6 +165,7 @@ class _Builder:
     bootstrap: str
     definitions: Definitions
     publisher: Publisher
+    fetching: Fetching
     workshop: WorkshopOf
     stack: AsyncExitStack
 
@@ -214,7 +218,7 @@ class _Builder:
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
-        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
+        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher, fetching=self.fetching)
 
 
 def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:

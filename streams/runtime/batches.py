@@ -15,7 +15,7 @@ from streams.runtime.member import Member
 from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import partition_counts, record_of
 
-POLL_MS = 500
+POLL_S = 0.5
 
 
 class BatchProcessor(Protocol):
@@ -118,7 +118,7 @@ class BatchRuntime:
     async def _work(self, member: Member) -> None:
         await member.start()
         while not self._stop.is_set():
-            fetched = await member.poll(POLL_MS, self._max_records)
+            fetched = await member.poll(POLL_S, self._max_records)
             if self._opening is not None and self._opening.done():
                 self._opening.result()
             async with self._busy:

@@ -11,16 +11,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from streams.runtime.broker.fetches import Fetches
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import close
-from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
+from streams.runtime.model import Fenced, Record, RuntimeFailed, RuntimeSettings
 from streams.runtime.tolerant import tolerate_header_names
 
 log = logging.getLogger(__name__)
 
 BROKERS_LEAST_SESSION_MS = 6_000
 """What a broker allows that has not been told otherwise."""
-FETCH_MAX_WAIT_MS = 100
-"""aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -32,7 +32,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         *,
         assigned: Callable[[set[TopicPartition]], None],
         revoked: Callable[[set[TopicPartition]], Awaitable[None]],
+        fetching: Fetching | None = None,
     ) -> None:
+        """A `fetching` that is given is shared with others: it is neither started nor stopped here."""
         self._settings = settings
         self._assigned = assigned
         self._revoked = revoked
@@ -41,6 +43,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
+        self._shared = fetching
+        self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id)
+        self._fetches = Fetches(self._consumer, self._fetching)
 
     def _consumer_of(self, session_timeout_ms: int) -> Any:
         settings = self._settings
@@ -52,7 +57,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             enable_auto_commit=False,
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
@@ -63,18 +67,20 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Join; returns with the first assignment."""
         self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
         await self._consumer.start()
+        if self._shared is None:
+            await self._fetching.start()
+        self._fetches.start()
 
     async def stop(self) -> None:
+        await self._fetches.stop()
+        if self._shared is None:
+            await self._fetching.stop()
         await close(self._consumer.stop())
 
-    async def poll(self, timeout_ms: int, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Any]]:
-        """aiokafka's records by partition."""
+    async def poll(self, timeout_s: float, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What has arrived, in order by partition; nothing after the timeout."""
         try:
-            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._consumer.getmany(
-                timeout_ms=timeout_ms, max_records=max_records
-            )
-        except kafka_errors.NoOffsetForPartitionError:
-            return {}  # a new partition, before it was opened and given its position
+            return await self._fetches.poll(timeout_s, max_records)
         except kafka_errors.InvalidSessionTimeoutError:
             await self._start_again()
             return {}
@@ -82,7 +88,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             raise RuntimeFailed(
                 f"{self._settings.group}: retention has deleted records before they were handled ({error})"
             ) from error
-        return fetched
 
     async def _start_again(self) -> None:
         """The broker wants longer sessions. Nothing has been assigned yet: it says so at the first attempt to join."""
@@ -94,6 +99,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         )
         await self.stop()
         self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
+        self._fetching = self._shared or Fetching(self._settings.bootstrap, client_id=self._settings.client_id)
+        self._fetches = Fetches(self._consumer, self._fetching)
         await self.start()
 
     @property
@@ -103,24 +110,23 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
-            self._consumer.pause(partition)
+            self._fetches.pause(partition)
 
     def resume(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
-            self._consumer.resume(partition)
+            self._fetches.resume(partition)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._consumer.seek(partition, offset)
+        self._fetches.seek(partition, offset)
 
     def end(self, partition: TopicPartition) -> int | None:
         """The last known end of a partition; None before its first fetch."""
-        end: int | None = self._consumer.highwater(partition) if partition in self._consumer.assignment() else None
-        return end
+        return self._fetches.end(partition) if partition in self._consumer.assignment() else None
 
     async def lag(self, partitions: Iterable[TopicPartition]) -> int:
         """Records between what was fetched and the ends, asked of the broker."""
         ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
-        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
+        return sum(max(0, end - self._fetches.position(partition)) for partition, end in ends.items())
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
@@ -171,7 +177,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         # aiokafka never tells its assignor; without it a member that was away claims partitions others have had since
         self._assignor.on_generation_assignment(self._consumer._coordinator.generation)
-        self._assigned(set(assigned))
+        partitions = set(assigned)
+        self._fetches.assigned(partitions)
+        self._assigned(partitions)
 
 
 def _own_sticky_assignor() -> type[StickyPartitionAssignor]:

@@ -157,7 +157,7 @@ class RuntimeSettings:
     """Records of one partition handled at once. 1: strictly in order. More: in order per key, across keys at once."""
     max_in_flight: int = 1000
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
-    commit_interval_s: float = 0.2
+    commit_interval_s: float = 0.5
     commit_every: int = 1000
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0

@@ -18,8 +18,12 @@ METADATA_RETRY_S = 0.1
 
 
 def record_of(raw: Any) -> Record:
-    """Ours from aiokafka's."""
-    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+    """Ours, from aiokafka's where it is not one already."""
+    return (
+        raw
+        if type(raw) is Record
+        else Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+    )
 
 
 class Reader:

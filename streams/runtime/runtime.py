@@ -10,6 +10,7 @@ from typing import Any, Generic
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
@@ -21,7 +22,7 @@ from streams.runtime.store import StateStore
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 500
+POLL_S = 0.5
 KEEP_S = 3600.0
 """How old the knowledge of a kept state may be: well below a changelog's delete.retention.ms, after which deletions vanish."""
 
@@ -37,8 +38,9 @@ class Runtime(Generic[S]):
         dead_letter: DeadLetter,
         *,
         publisher: Publisher | None = None,
+        fetching: Fetching | None = None,
     ) -> None:
-        """A `publisher` that is given is shared with others: it is neither started nor stopped here."""
+        """A `publisher` or `fetching` that is given is shared with others: it is neither started nor stopped here."""
         if settings.changelogs and codec is None:
             raise ValueError(f"processor {settings.group} has changelogs and no codec for its states: give it one")
         self.settings = settings
@@ -46,6 +48,7 @@ class Runtime(Generic[S]):
         self._codec = codec
         self._dead_letter = dead_letter
         self._shared = publisher
+        self._fetching = fetching
         self._owners: dict[TopicPartition, PartitionOwner[S]] = {}
         self._kept: dict[TopicPartition, StateStore[S]] = {}
         self._stop = asyncio.Event()
@@ -66,7 +69,7 @@ class Runtime(Generic[S]):
         try:
             await self._check_topics()
             publisher = self._shared or await self._own_publisher()
-            self._member = Member(self.settings, assigned=self._assigned, revoked=self._revoked)
+            self._member = Member(self.settings, assigned=self._assigned, revoked=self._revoked, fetching=self._fetching)
             self._around = Surroundings(
                 self.settings, self._processor, publisher, self._dead_letter, self._member, self._opened, self._lost, self._fail
             )
@@ -131,7 +134,7 @@ class Runtime(Generic[S]):
     async def _poll(self, member: Member) -> None:
         await member.start()
         while True:
-            for tp, raws in (await member.poll(POLL_MS)).items():
+            for tp, raws in (await member.poll(POLL_S)).items():
                 owner = self._owners.get(tp)
                 if owner is not None:
                     owner.feed(raws)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -52,6 +53,7 @@ class Script:
     route: str
 
     @classmethod
+    @lru_cache(maxsize=10_000)  # asked for in every attempt, and by the oracle
     def of(cls, salt: str, node_id: str, instruction: str, said: str) -> Script:
         random = Random(sha256(f"{salt}|{node_id}|{instruction}|{said}".encode()).digest())
         steps = tuple(random.choice(("model", "model", "shop.look", "shop.refund", "shop.ship")) for _ in range(_few(random)))

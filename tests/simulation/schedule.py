@@ -22,7 +22,7 @@ from streams.journal import ExecutionCodec
 from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
 from tests.simulation.broker.broker import Broker
-from tests.simulation.clients.patching import quick_templates, simulated
+from tests.simulation.clients.patching import simulated
 from tests.simulation.desk import AGENT_TYPES, Desk, Shop
 from tests.simulation.faults import Faults
 from tests.simulation.oracle import GROUPS, Broken, Oracle
@@ -71,7 +71,7 @@ class Schedule:
         self.broker.network.latency_s = plan.latency_s
         self.shop = Shop()
         self.definitions = Definitions()
-        with quick_templates():
+        with simulated():
             for body in plan.definitions:
                 definition = WorkflowDefinition.model_validate(body)
                 self.definitions.add(published(definition, "", AGENT_TYPES, at_ms=0))
@@ -180,7 +180,7 @@ class Schedule:
 
     def run(self) -> Result:
         failure: str | None = None
-        with simulated(self.broker):
+        with simulated():
             try:
                 self.send()
                 for slot in self.slots:
