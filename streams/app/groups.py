@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import typer
 
-from connectors.cli import deadletters, replay, schemas, workflows
+from agents.router.catalogue import Catalogue
+from agents.router.installs import configured
+from connectors.cli import budgets, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import workbench
 from streams.app.replaying import Replaying
+from streams.app.routing import everything, here, word_vectors
 from streams.app.system import Application
 
 
 def groups(application: Application) -> list[typer.Typer]:
-    replaying = Replaying(application)
+    replaying, settings = Replaying(application), application.settings
+
+    def catalogue() -> Catalogue:
+        return configured(Catalogue.load(settings.catalog), settings.environment())
+
     return [
         workflows.build(workbench(), application),
         schemas.app,
         replay.build(replaying),
         replay.build_rebuild(replaying),
         deadletters.build(replaying),
+        models.build(catalogue, settings.environment()),
+        tokens.build(catalogue),
+        routing.build(lambda: everything(settings), lambda: here(settings)),
+        evaluating.build(catalogue, word_vectors),
+        budgets.build(BudgetBooks(application)),
     ]

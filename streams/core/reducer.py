@@ -19,7 +19,7 @@ from schemas.events import (
     RerunRequested,
     TimerFired,
 )
-from streams.core import advance, response
+from streams.core import advance, budgets, response
 from streams.core.state import SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, Phase, TimerKind, idle_timer
 from streams.core.turn import Definitions, Turn
 
@@ -51,6 +51,7 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
             raise TypeError(f"{event.TYPE} is not an event of a conversation")
     if turn.forgotten or (conversation is None and turn.conversation == Conversation()):
         return Decision(None, turn.outputs)
+    budgets.allot(turn)
     return Decision(turn.conversation, turn.outputs)
 
 
@@ -85,8 +86,10 @@ def _complete(turn: Turn, event: NodeCompleted) -> None:
         or before.attempt != event.attempt
         or event.epoch != turn.conversation.epoch
     ):
+        budgets.spend(turn, event, awaited=False)
         turn.set_aside("stale", node_id=event.node_id)
         return
+    budgets.spend(turn, event, awaited=True)
     turn.resume()
     turn.forget_timers(event.node_id)
     spent = replace(
