@@ -20,6 +20,7 @@ LEADER_SECONDS = 60.0
 CHANGELOGS = {
     names.CONVERSATION_STATE: names.CONVERSATION_EVENTS,
     **{names.journal_of(tasks): tasks for tasks in names.TASK_TOPICS.values()},
+    **names.LEDGER_STATE,
 }
 """Changelog → the topic whose partitions it follows, one to one."""
 COMPACT = {

@@ -1,0 +1,212 @@
+"""Runs the Faust app and commits what it counts: rows, rollups, dead letters and positions of a partition in one transaction.
+
+A member that was frozen finds itself shut out at its next commit and begins anew; what it had counted meanwhile counts nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from schemas import topics
+from schemas.codec import encode
+from streams.ledger.app import PAGES, TABLES, LedgerSettings, build
+from streams.ledger.counter import Counter
+from streams.ledger.fold import Total, rollup
+from streams.ledger.tables import END
+from streams.runtime import Fenced, Outgoing, Publisher, Record, RuntimeFailed, Transactions
+from streams.runtime.closing import close, end
+from streams.runtime.transaction import committed_positions
+
+_log = logging.getLogger(__name__)
+
+PAUSE_S = 0.5
+"""Before the group is joined again after another has taken over."""
+
+
+class Ledger:
+    """`await run()` until `stop()`."""
+
+    def __init__(self, settings: LedgerSettings, publisher: Publisher) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._stopping = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._running = False
+        self._session: Session | None = None
+
+    async def run(self) -> None:
+        """Returns after `stop`; raises what ended it. Every beginning is a fresh app, which restores its tables."""
+        self._running = True
+        try:
+            while not self._stopping.is_set():
+                self._session = Session(self._settings, self._publisher, self._ready)
+                try:
+                    await self._session.run(self._stopping)
+                except Fenced as fenced:
+                    _log.warning("beginning anew: %s", fenced)
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self._ended.set()
+
+    async def ready(self) -> None:
+        """Returns once the tables are restored. Raises when `run` has ended instead."""
+        waiting = {asyncio.ensure_future(event.wait()) for event in (self._ready, self._ended)}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(waiting)
+        if not self._ready.is_set():
+            raise RuntimeFailed(f"{self._settings.group} ended before it was ready: its run() says why")
+
+    async def stop(self) -> None:
+        """Commit what was counted and leave; returns when `run` has ended."""
+        self._stopping.set()
+        if self._running:
+            await self._ended.wait()
+
+    def totals(self, table: str) -> Iterable[Total]:
+        """The rows of a table as they are in memory, of the partitions this worker counts."""
+        return self._session.totals(table) if self._session is not None else ()
+
+    def owned(self) -> frozenset[int]:
+        """The partition numbers this worker counts."""
+        return frozenset(self._session.counter.open) if self._session is not None else frozenset()
+
+
+class Session:
+    """One life of the app, from joining the group to leaving it."""
+
+    def __init__(self, settings: LedgerSettings, publisher: Publisher, ready: asyncio.Event) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._ready = ready
+        self._app, self._tables = build(settings, self, self._count)
+        self.counter = Counter({name: self._tables[name] for name in TABLES}, self._tables[PAGES])
+        self._owners: dict[int, Transactions] = {}
+        self._positions: dict[int, dict[str, int]] = {}
+        """Committed, of the partitions that are being restored."""
+        self._committing: dict[int, asyncio.Lock] = {}
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._app.on_partitions_revoked.connect(self._revoked)
+        self._tables[PAGES].on_recover(self._restored)
+
+    def totals(self, table: str) -> Iterable[Total]:
+        return list(self._tables[table].values())
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        tasks = {
+            asyncio.ensure_future(work) for work in (self._failed, self._app_ends(), self._commit_regularly(), stopping.wait())
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await self._drain()
+        finally:
+            self._ready.clear()
+            await end(tasks)
+            await close(self._app.stop())
+            await asyncio.gather(*(owner.close() for owner in self._owners.values()))
+
+    async def taken_over(self, assigned: set[int], added: set[int]) -> None:
+        """Faust's rebalance waits for this: shut former owners out, learn what they committed, and mark the end of the state."""
+        self._ready.clear()
+        for number in self._owners.keys() - assigned:
+            await self._owners.pop(number).close()
+            self._forget(number)
+        for number in added:
+            self._forget(number)
+        fresh = {number: self._transactions(number) for number in sorted(assigned - self._owners.keys())}
+        await asyncio.gather(*(owner.open() for owner in fresh.values()))
+        self._owners |= fresh
+        self._positions = await self._committed(assigned)
+        await self._publisher.send(
+            Outgoing(self._settings.named(changelog), END, b"", partition=number)
+            for number in assigned
+            for changelog in self._tables
+        )
+
+    def _forget(self, number: int) -> None:
+        self.counter.let_go(number)
+        for table in self._tables.values():
+            table.forget(number)
+
+    def _transactions(self, number: int) -> Transactions:
+        settings = self._settings
+        return Transactions(settings.bootstrap, f"{settings.group}-{number}", group=settings.group, client_id=settings.client_id)
+
+    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+        settings = self._settings
+        sources = {(settings.named(name), number): name for name in topics.LEDGER_SOURCES for number in numbers}
+        found = await committed_positions(settings.bootstrap, settings.group, sources) if sources else {}
+        positions: dict[int, dict[str, int]] = {number: {} for number in numbers}
+        for source, position in found.items():
+            positions[source[1]][sources[source]] = position
+        return positions
+
+    async def _restored(self) -> None:
+        """Faust has read the changelogs; it goes back to the committed positions next."""
+        for number, positions in self._positions.items():
+            self.counter.take_over(number, positions)
+        self._ready.set()
+
+    def _count(self, record: Record) -> None:
+        try:
+            self.counter.count(record)
+        except RuntimeFailed as failure:
+            if not self._failed.done():
+                self._failed.set_exception(failure)
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        """Faust has stopped the flow: whatever was counted is committed before others may have the partitions."""
+        self._ready.clear()
+        try:
+            await self._drain()
+        except (Fenced, RuntimeFailed) as failure:
+            if not self._failed.done():
+                self._failed.set_exception(failure)
+        for number in list(self.counter.open):
+            self.counter.let_go(number)
+
+    async def _app_ends(self) -> None:
+        await self._app.start()
+        await self._app.wait_until_stopped()
+        reason = self._app.crash_reason
+        raise RuntimeFailed(f"{self._settings.group}: Faust stopped: {reason!r}") from reason
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.commit_interval_s)
+            await self._drain()
+
+    async def _drain(self) -> None:
+        await asyncio.gather(*(self._commit(number) for number in list(self.counter.open)))
+
+    async def _commit(self, number: int) -> None:
+        """The one place where a position of the ledger moves: with the rows of everything before it, or not at all."""
+        async with self._committing.setdefault(number, asyncio.Lock()):
+            partition = self.counter.open.get(number)
+            if partition is None or not partition.moved:
+                return
+            positions = {(self._settings.named(topic), number): partition.expected[topic] for topic in partition.moved}
+            partition.moved = set()
+            letters, partition.letters = partition.letters, []
+            changes = {name: table.take_changed(number) for name, table in self._tables.items()}
+            records = [self._renamed(letter) for letter in letters]
+            for name, rows in changes.items():
+                changelog = self._settings.named(name)
+                records += [Outgoing(changelog, raw, value, partition=number) for _, raw, _, value in rows]
+            records += [self._rollup(key, total) for name in TABLES for key, _, total, _ in changes[name] if total is not None]
+            await self._owners[number].commit(records, positions)
+
+    def _rollup(self, key: Any, total: Any) -> Outgoing:
+        event = rollup(key, total)
+        value, headers = encode(event)
+        return Outgoing(self._settings.named(topics.COSTS_ROLLUPS), event.key.encode(), value, headers)
+
+    def _renamed(self, out: Outgoing) -> Outgoing:
+        return Outgoing(self._settings.named(out.topic), out.key, out.value, out.headers)
