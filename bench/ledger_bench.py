@@ -130,7 +130,7 @@ async def bench(bootstrap: str, count: int, rows: int, profile: cProfile.Profile
 async def counted(ledger: Ledger, count: int) -> None:
     """Returns once so many events are in the tables."""
     tables = [name for name in topics.LEDGER_STATE if name != topics.LEDGER_SEEN]
-    while sum(total.count for name in tables for total in ledger.totals(name)) < count:
+    while sum(total.count for name in tables for total in ledger.totals(name)) < count:  # noqa: ASYNC110  nobody is told of a change
         await asyncio.sleep(0.02)
 
 

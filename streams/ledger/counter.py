@@ -15,7 +15,7 @@ from schemas.topics import DAY_MS, LEDGER_SOURCES, TOPICS
 from streams.deadletters import dead_letter
 from streams.ledger.fold import TABLE_OF, RowKey, Total, fold, row_of
 from streams.ledger.seen import Seen
-from streams.runtime import Outgoing, Record, RuntimeFailed, Undecodable
+from streams.runtime import Outgoing, Record, Undecodable
 from streams.wire import incoming
 
 NAME = "ledger"
@@ -37,10 +37,12 @@ class Partition:
 
     def __init__(self, number: int, positions: Mapping[str, int], pages: Pages, rows: Iterable[tuple[str, RowKey]]) -> None:
         self.number = number
-        self.expected = dict(positions)
-        """Topic → the next offset to count."""
+        self.due = dict(positions)
+        """Source → the next offset to count."""
+        self.gaps: set[str] = set()
+        """Sources of which a later record has come than the one that is due."""
         self.moved: set[str] = set()
-        """Topics whose position is ahead of what is committed."""
+        """Sources whose position is ahead of what is committed."""
         self.letters: list[Outgoing] = []
         self.seen = {
             topic: Seen(
@@ -71,20 +73,22 @@ class Counter:
         """Nothing of it is counted any more."""
         self.open.pop(number, None)
 
-    def count(self, record: Record) -> None:
-        """One record, in the order of its partition. Raises RuntimeFailed when records between this and the last are missing."""
+    def count(self, record: Record) -> bool:
+        """One record. False, once, when records between this and the last were not delivered: go back to the one that is due.
+
+        Until it comes, nothing of its source is counted.
+        """
         partition = self.open.get(record.partition)
         if partition is None:
-            return  # fetched before the partition was lost
-        expected = partition.expected.get(record.topic)
-        if expected is not None:
-            if record.offset < expected:
-                return
-            if record.offset > expected and record.topic in partition.moved:
-                raise RuntimeFailed(
-                    f"{record.topic}-{record.partition}: record {record.offset} came, {expected} was due. "
-                    "Nothing was counted past the gap: start the ledger again, it goes on at what is committed"
-                )
+            return True  # fetched before the partition was lost
+        due = partition.due[record.topic]
+        if record.offset < due:
+            return True
+        if record.offset > due:
+            first = record.topic not in partition.gaps
+            partition.gaps.add(record.topic)
+            return not first
+        partition.gaps.discard(record.topic)
         try:
             self._count(record, partition)
         except Undecodable as fault:
@@ -92,8 +96,9 @@ class Counter:
         except Exception as defect:  # noqa: BLE001  Faust acknowledges a record whose handler raised: nothing may leave here
             reason = f"counting it failed: {type(defect).__name__}: {defect}"
             partition.letters.append(dead_letter(record, NAME, "not_countable", reason, 1))
-        partition.expected[record.topic] = record.offset + 1
+        partition.due[record.topic] = record.offset + 1
         partition.moved.add(record.topic)
+        return True
 
     def _count(self, record: Record, partition: Partition) -> None:
         if text_of(record.headers, "ce_type") in PASSED[record.topic]:

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from faust.types import TP
+
 from schemas import topics
 from schemas.codec import encode
 from streams.ledger.app import PAGES, TABLES, LedgerSettings, build
@@ -18,7 +20,7 @@ from streams.ledger.fold import Total, rollup
 from streams.ledger.tables import END
 from streams.runtime import Fenced, Outgoing, Publisher, Record, RuntimeFailed, Transactions
 from streams.runtime.closing import close, end
-from streams.runtime.transaction import committed_positions
+from streams.runtime.transaction import first_from, positions
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +89,10 @@ class Session:
         self._app, self._tables = build(settings, self, self._count)
         self.counter = Counter({name: self._tables[name] for name in TABLES}, self._tables[PAGES])
         self._owners: dict[int, Transactions] = {}
-        self._positions: dict[int, dict[str, int]] = {}
-        """Committed, of the partitions that are being restored."""
+        self._due_at: dict[int, dict[str, int]] = {}
+        """Where to go on, of the partitions that are being restored."""
         self._committing: dict[int, asyncio.Lock] = {}
+        self._going_back: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app.on_partitions_revoked.connect(self._revoked)
         self._tables[PAGES].on_recover(self._restored)
@@ -108,7 +111,7 @@ class Session:
             await self._drain()
         finally:
             self._ready.clear()
-            await end(tasks)
+            await end(tasks | self._going_back)
             await close(self._app.stop())
             await asyncio.gather(*(owner.close() for owner in self._owners.values()))
 
@@ -123,7 +126,7 @@ class Session:
         fresh = {number: self._transactions(number) for number in sorted(assigned - self._owners.keys())}
         await asyncio.gather(*(owner.open() for owner in fresh.values()))
         self._owners |= fresh
-        self._positions = await self._committed(assigned)
+        self._due_at = await self._due(assigned)
         await self._publisher.send(
             Outgoing(self._settings.named(changelog), END, b"", partition=number)
             for number in assigned
@@ -139,27 +142,40 @@ class Session:
         settings = self._settings
         return Transactions(settings.bootstrap, f"{settings.group}-{number}", group=settings.group, client_id=settings.client_id)
 
-    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+    async def _due(self, numbers: set[int]) -> dict[int, dict[str, int]]:
         settings = self._settings
         sources = {(settings.named(name), number): name for name in topics.LEDGER_SOURCES for number in numbers}
-        found = await committed_positions(settings.bootstrap, settings.group, sources) if sources else {}
-        positions: dict[int, dict[str, int]] = {number: {} for number in numbers}
-        for source, position in found.items():
-            positions[source[1]][sources[source]] = position
-        return positions
+        due: dict[int, dict[str, int]] = {number: {} for number in numbers}
+        if sources:
+            for source, position in (await positions(settings.bootstrap, settings.group, sources)).items():
+                due[source[1]][sources[source]] = position
+        return due
 
     async def _restored(self) -> None:
         """Faust has read the changelogs; it goes back to the committed positions next."""
-        for number, positions in self._positions.items():
-            self.counter.take_over(number, positions)
+        for number, due in self._due_at.items():
+            self.counter.take_over(number, due)
         self._ready.set()
 
     def _count(self, record: Record) -> None:
-        try:
-            self.counter.count(record)
-        except RuntimeFailed as failure:
-            if not self._failed.done():
-                self._failed.set_exception(failure)
+        if not self.counter.count(record):
+            task = asyncio.ensure_future(self._go_back(record.topic, record.partition))
+            self._going_back.add(task)
+            task.add_done_callback(self._gone_back)
+
+    async def _go_back(self, source: str, number: int) -> None:
+        """Faust has left records out: after a rebalance it empties its buffers, also of what it has fetched since."""
+        partition, topic = self.counter.open[number], self._settings.named(source)
+        first = await first_from(self._settings.bootstrap, (topic, number), partition.due[source])
+        if self.counter.open.get(number) is partition:
+            _log.info("%s-%d: going back to %d, which was not delivered", topic, number, first)
+            partition.due[source] = first
+            await self._app.consumer.seek_wait({TP(topic, number): first})
+
+    def _gone_back(self, task: asyncio.Task[None]) -> None:
+        self._going_back.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """Faust has stopped the flow: whatever was counted is committed before others may have the partitions."""
@@ -192,7 +208,7 @@ class Session:
             partition = self.counter.open.get(number)
             if partition is None or not partition.moved:
                 return
-            positions = {(self._settings.named(topic), number): partition.expected[topic] for topic in partition.moved}
+            positions = {(self._settings.named(topic), number): partition.due[topic] for topic in partition.moved}
             partition.moved = set()
             letters, partition.letters = partition.letters, []
             changes = {name: table.take_changed(number) for name, table in self._tables.items()}

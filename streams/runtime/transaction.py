@@ -7,7 +7,8 @@ state, outputs and position disagree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -18,6 +19,7 @@ from streams.runtime.commits import RETRY_BACKOFF_MS, TRANSACTION_TIMEOUT_MS
 from streams.runtime.model import Fenced, Outgoing, RuntimeFailed
 from streams.runtime.positions import committed
 from streams.runtime.publisher import key_hash
+from streams.runtime.reading import Reader
 
 _REFUSALS = (
     kafka_errors.ProducerFenced,
@@ -27,10 +29,36 @@ _REFUSALS = (
 )
 
 
-async def committed_positions(bootstrap: str, group: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """(topic, partition) → the next offset to read, of each partition that has one; read afresh from the broker."""
-    found = await committed(bootstrap, group, [TopicPartition(topic, number) for topic, number in partitions])
-    return {(tp.topic, tp.partition): position for tp, position in found.items()}
+async def positions(bootstrap: str, group: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """(topic, partition) → the offset of the next record of it that the group has to read, of every partition.
+
+    Read afresh from the broker. What the group has never committed begins at its first record.
+    """
+    wanted = [TopicPartition(topic, number) for topic, number in partitions]
+    found = await committed(bootstrap, group, wanted)
+    async with _reader(bootstrap, wanted) as reader:
+        beginnings = await reader.beginnings()
+    return {(tp.topic, tp.partition): max(found.get(tp, 0), beginnings[tp]) for tp in wanted}
+
+
+async def first_from(bootstrap: str, partition: tuple[str, int], offset: int) -> int:
+    """The offset of the first record of a partition that is not before `offset`; there must be one."""
+    tp = TopicPartition(*partition)
+    async with _reader(bootstrap, [tp]) as reader:
+        reader.seek({tp: max(offset, (await reader.beginnings())[tp])})
+        while True:
+            for raw in await reader.read(timeout_ms=100):
+                return int(raw.offset)
+
+
+@asynccontextmanager
+async def _reader(bootstrap: str, partitions: Sequence[TopicPartition]) -> AsyncIterator[Reader]:
+    reader = Reader(bootstrap, sorted({tp.topic for tp in partitions}))
+    await reader.start(only=partitions)
+    try:
+        yield reader
+    finally:
+        await reader.stop()
 
 
 class Transactions:
