@@ -6,8 +6,9 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import deadletters, models, replay, schemas, tokens, workflows
+from connectors.cli import costs, deadletters, models, replay, schemas, tokens, workflows
 from streams.app.checks import workbench
+from streams.app.costing import Costing
 from streams.app.replaying import Replaying
 from streams.app.system import Application
 
@@ -26,4 +27,5 @@ def groups(application: Application) -> list[typer.Typer]:
         deadletters.build(replaying),
         models.build(catalogue, settings.environment()),
         tokens.build(catalogue),
+        costs.build(Costing(application)),
     ]

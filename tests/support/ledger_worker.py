@@ -1,6 +1,6 @@
 """A ledger worker as a process of its own, to be killed: `python ledger_worker.py BOOTSTRAP PREFIX SESSION_TIMEOUT_MS`.
 
-Prints a line once it is ready. Ends at SIGTERM.
+Ends at SIGTERM.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ async def main(bootstrap: str, prefix: str, session_timeout_ms: int) -> None:
         running = asyncio.create_task(ledger.run())
         try:
             await ledger.ready()
-            print("ready", flush=True)
             await asyncio.wait((running, asyncio.ensure_future(stopped.wait())), return_when=asyncio.FIRST_COMPLETED)
             await ledger.stop()
         finally:
