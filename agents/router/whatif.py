@@ -62,7 +62,7 @@ class WhatIf:
 
 
 def what_if(recorded: Iterable[Recorded], catalogue: Catalogue, instead: Mapping[str, Sequence[Model]]) -> WhatIf:
-    """Every call priced by the catalogue: as the first model in `instead` of its profile that could have taken it, else its own."""
+    """Every call at the catalogue's prices, as the first model in `instead` of its profile that could take it, else its own."""
     lines: dict[tuple[str, str, str], Line] = {}
     too_long = cannot = unpriced = 0
     for each in recorded:

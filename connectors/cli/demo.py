@@ -17,6 +17,8 @@ from connectors.cli.ports import Gateway, Seen, System, Totals
 PATIENCE_SECONDS = 120
 """Without any answer for this long the demo stops waiting and names what is missing."""
 LEDGER_LOOKS, LEDGER_LOOK_SECONDS = 40, 0.5
+LEDGER_SETTLES_SECONDS = 1.2
+"""The ledger says what it has counted once a second."""
 ROLLUPS = "costs.rollups"
 RESPONSES, DEAD_LETTERS, MESSAGES = "customer.responses", "dead-letters", "customer.messages"
 
@@ -27,7 +29,7 @@ async def demo(system: System) -> bool:
         messages = _renamed(system.demo_messages())
         wanted = {str(message["message_id"]) for message in messages}
         began_ms = int(time.time() * 1000) - 1000
-        booked = await _booked(gateway)
+        booked = await _settled(gateway)
         async with gateway.tail([RESPONSES, DEAD_LETTERS]) as records:
             await gateway.send(
                 MESSAGES, [(str(m["conversation_id"]), json.dumps(m, ensure_ascii=False).encode()) for m in messages]
@@ -84,6 +86,15 @@ async def _booked(gateway: Gateway) -> int:
             if isinstance(record.body, dict) and record.body.get("kind") == "calls":
                 rows[record.key] = record.body["cost_micro_usd"]
     return sum(rows.values())
+
+
+async def _settled(gateway: Gateway) -> int:
+    """What it has counted of the past: it may still be at it, if the last run ended before it was through."""
+    before, booked = -1, await _booked(gateway)
+    while before != booked:
+        await asyncio.sleep(LEDGER_SETTLES_SECONDS)
+        before, booked = booked, await _booked(gateway)
+    return booked
 
 
 async def _compare(gateway: Gateway, before: int, spent: int) -> None:
