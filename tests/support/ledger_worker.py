@@ -18,7 +18,14 @@ from streams.ledger.app import LedgerSettings
 from streams.ledger.ledger import Ledger
 from streams.runtime import Publisher
 
-TOPICS = (*topics.LEDGER_SOURCES, *topics.LEDGER_STATE, topics.COSTS_ROLLUPS, topics.DEAD_LETTERS)
+TOPICS = (
+    *topics.LEDGER_SOURCES,
+    *topics.LEDGER_STATE,
+    topics.COSTS_ROLLUPS,
+    topics.DEAD_LETTERS,
+    topics.AGENT_HEALTH,
+    topics.ALERTS,
+)
 
 
 def renamed(prefix: str) -> dict[str, str]:
