@@ -35,6 +35,8 @@ class LedgerSettings:
     heartbeat_interval_ms: int = 300
     commit_interval_s: float = 1.0
     """Between two commits of a partition: what a crash makes count again, and how old a rollup may be."""
+    patience_s: float = 30.0
+    """Without any progress though there is work, before Faust is begun anew."""
     topics: Mapping[str, str] = field(default_factory=dict)
     """Other names for topics, for tests beside each other on one broker."""
 

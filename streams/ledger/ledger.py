@@ -20,12 +20,16 @@ from streams.ledger.fold import Total, rollup
 from streams.ledger.tables import END
 from streams.runtime import Fenced, Outgoing, Publisher, Record, RuntimeFailed, Transactions
 from streams.runtime.closing import close, end
-from streams.runtime.transaction import first_from, positions
+from streams.runtime.transaction import ends, first_from, positions
 
 _log = logging.getLogger(__name__)
 
 PAUSE_S = 0.5
 """Before the group is joined again after another has taken over."""
+
+
+class Stalled(Exception):
+    """Faust does not go on though there is work: a rebalance it has lost track of, say."""
 
 
 class Ledger:
@@ -48,8 +52,8 @@ class Ledger:
                 self._session = Session(self._settings, self._publisher, self._ready)
                 try:
                     await self._session.run(self._stopping)
-                except Fenced as fenced:
-                    _log.warning("beginning anew: %s", fenced)
+                except (Fenced, Stalled) as reason:
+                    _log.warning("beginning anew: %s", reason)
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._ended.set()
@@ -102,7 +106,8 @@ class Session:
 
     async def run(self, stopping: asyncio.Event) -> None:
         tasks = {
-            asyncio.ensure_future(work) for work in (self._failed, self._app_ends(), self._commit_regularly(), stopping.wait())
+            asyncio.ensure_future(work)
+            for work in (self._failed, self._app_ends(), self._commit_regularly(), self._watch(), stopping.wait())
         }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -198,6 +203,33 @@ class Session:
         while True:
             await asyncio.sleep(self._settings.commit_interval_s)
             await self._drain()
+
+    async def _watch(self) -> None:
+        """Raises Stalled when nothing has moved for too long, and not because there is nothing to do."""
+        clock, patience_s = asyncio.get_running_loop().time, self._settings.patience_s
+        before, since = self._progress(), clock()
+        while True:
+            await asyncio.sleep(patience_s / 6)
+            now = self._progress()
+            if now != before:
+                before, since = now, clock()
+            elif clock() - since >= patience_s and await self._behind():
+                raise Stalled(f"{self._settings.group} has not moved for {patience_s:g} s and is behind")
+
+    def _progress(self) -> tuple[Any, ...]:
+        due = sum(position for partition in self.counter.open.values() for position in partition.due.values())
+        return self._ready.is_set(), due, sorted(self._owners), sum(len(table) for table in self._tables.values())
+
+    async def _behind(self) -> bool:
+        if not self._ready.is_set():
+            return True
+        due = {
+            (self._settings.named(topic), number): position
+            for number, partition in self.counter.open.items()
+            for topic, position in partition.due.items()
+        }
+        found = await ends(self._settings.bootstrap, due) if due else {}
+        return any(found[source] > position for source, position in due.items())
 
     async def _drain(self) -> None:
         await asyncio.gather(*(self._commit(number) for number in list(self.counter.open)))

@@ -41,6 +41,12 @@ async def positions(bootstrap: str, group: str, partitions: Collection[tuple[str
     return {(tp.topic, tp.partition): max(found.get(tp, 0), beginnings[tp]) for tp in wanted}
 
 
+async def ends(bootstrap: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """(topic, partition) → one past its last record."""
+    async with _reader(bootstrap, [TopicPartition(topic, number) for topic, number in partitions]) as reader:
+        return {(tp.topic, tp.partition): end for tp, end in (await reader.ends()).items()}
+
+
 async def first_from(bootstrap: str, partition: tuple[str, int], offset: int) -> int:
     """The offset of the first record of a partition that is not before `offset`; there must be one."""
     tp = TopicPartition(*partition)

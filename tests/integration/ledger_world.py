@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -82,10 +83,10 @@ async def send(bootstrap: str, prefix: str, said: Iterable[Event]) -> None:
 
 
 @asynccontextmanager
-async def counting(bootstrap: str, prefix: str) -> AsyncIterator[Ledger]:
-    """A ledger in this process."""
+async def counting(bootstrap: str, prefix: str, **changes: Any) -> AsyncIterator[Ledger]:
+    """A ledger in this process; `changes` to its settings."""
     async with Publisher(bootstrap) as publisher:
-        ledger = Ledger(settings(bootstrap, prefix), publisher)
+        ledger = Ledger(replace(settings(bootstrap, prefix), **changes), publisher)
         running = asyncio.create_task(ledger.run())
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -126,3 +126,17 @@ async def test_health_and_alerts_are_said_once_and_known_after_a_restart(kafka_b
         ("agent_health.a", "critical", 0),
         ("budget.daily.support", "warning", 4950),
     ]
+
+
+async def test_a_faust_that_stands_still_is_begun_anew(kafka_bootstrap: str, unique: str):
+    """Its flow is stopped from outside, as by a rebalance whose end it never hears of."""
+    await world.create(kafka_bootstrap, unique, partitions=1)
+    events = [world.call(number) for number in range(40)]
+    async with world.counting(kafka_bootstrap, unique, patience_s=1.5) as ledger:
+        await world.send(kafka_bootstrap, unique, events[:20])
+        await world.caught_up(kafka_bootstrap, unique)
+        assert ledger._session is not None
+        ledger._session._app.consumer.stop_flow()
+        await world.send(kafka_bootstrap, unique, events[20:])
+        await world.caught_up(kafka_bootstrap, unique)
+    assert world.counted(await world.rollups(kafka_bootstrap, unique)) == world.summed(events)
