@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -59,3 +60,37 @@ class Event(BaseModel):
     def key(self) -> str:
         """The record key, which decides the partition."""
         return self.conversation_id
+
+
+E = TypeVar("E", bound=Event)
+
+
+def trusted(kind: type[E], fields: Mapping[str, Any]) -> E:
+    """An event of values that are known to be of its fields' types: our own, or read by a schema that says so.
+
+    Pydantic would check each once more, which takes four times as long; every message becomes some forty events.
+    """
+    names, blank, factories = _shape(kind)
+    values = {**blank, **fields}
+    for name, factory in factories:
+        if name not in fields:
+            values[name] = factory()
+    made = _new(kind)
+    _set(made, "__dict__", values)
+    _set(made, "__pydantic_fields_set__", names)
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
+    return made
+
+
+_new, _set = object.__new__, object.__setattr__
+
+
+@cache
+def _shape(kind: type[Event]) -> tuple[set[str], dict[str, Any], tuple[tuple[str, Callable[[], Any]], ...]]:
+    """(every name, every field in order with its default, what makes the defaults that must not be shared)."""
+    blank = {name: None if field.is_required() else field.default for name, field in kind.model_fields.items()}
+    factories = tuple(
+        (name, field.default_factory) for name, field in kind.model_fields.items() if field.default_factory is not None
+    )
+    return set(blank), blank, factories  # type: ignore[return-value]  # none of ours takes what is validated already

@@ -14,6 +14,7 @@ from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
+from schemas.base import trusted
 from schemas.codec import Unencodable, decode
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
@@ -190,27 +191,28 @@ def _completion(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durat
 
 
 def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:
-    return NodeCompleted(
-        id=derive(task.execution_id, task.attempt, "completed"),
-        time_ms=now_ms,
-        conversation_id=task.conversation_id,
-        run_id=task.run_id,
-        node_id=task.node_id,
-        execution_id=task.execution_id,
-        attempt=task.attempt,
-        epoch=task.epoch,
-        outcome=ending.outcome,
-        output=ending.output,
-        error=ending.error,
-        cost_micro_usd=meter.cost_micro_usd,
-        input_text_tokens=meter.input_text_tokens,
-        output_text_tokens=meter.output_text_tokens,
-        duration_ms=max(0, duration_ms),
-        models=meter.models,
-        tools=meter.tools,
-        steps=ending.steps,
-        retry_after_ms=ending.retry_after_ms,
-    )
+    completed = {
+        "id": derive(task.execution_id, task.attempt, "completed"),
+        "time_ms": now_ms,
+        "conversation_id": task.conversation_id,
+        "run_id": task.run_id,
+        "node_id": task.node_id,
+        "execution_id": task.execution_id,
+        "attempt": task.attempt,
+        "epoch": task.epoch,
+        "outcome": ending.outcome,
+        "output": ending.output,
+        "error": ending.error,
+        "cost_micro_usd": meter.cost_micro_usd,
+        "input_text_tokens": meter.input_text_tokens,
+        "output_text_tokens": meter.output_text_tokens,
+        "duration_ms": max(0, duration_ms),
+        "models": meter.models,
+        "tools": meter.tools,
+        "steps": ending.steps,
+        "retry_after_ms": ending.retry_after_ms,
+    }
+    return trusted(NodeCompleted, completed)
 
 
 def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:

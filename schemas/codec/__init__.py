@@ -56,6 +56,9 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     if not value:
         raise Undecodable("empty", "the value has no bytes. Send an event.")
     if value.startswith(single_object.MARKER):
+        event = single_object.read_event(value)
+        if event is not None:
+            return event
         model, record = single_object.read(value, single_object.from_json)
     else:
         _refuse_other_frames(value, headers)

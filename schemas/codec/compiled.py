@@ -145,10 +145,13 @@ def compile_writer(schema: Mapping[str, Any], head: bytes, to_json: Callable[[An
     return _made(source, "write", head=head, to_json=to_json)  # type: ignore[no-any-return]
 
 
-def compile_reader(schema: Mapping[str, Any], from_json: Callable[[bytes], Any]) -> Read | None:
-    """The reader of a record schema, or None when it has a field of another kind."""
+def compile_reader(
+    schema: Mapping[str, Any], from_json: Callable[[bytes], Any], checks: Mapping[str, tuple[str, Any]] | None = None
+) -> Read | None:
+    """The reader of a record schema, or None when it has a field of another kind. `checks`: as schemas.codec.plain has them."""
     lines = []
     names = []
+    known: dict[str, Any] = {"from_json": from_json}
     for number, field in enumerate(schema["fields"]):
         union, kind = _union(field["type"]), _kind(field["type"])
         names.append(f"{field['name']!r}: v{number}")
@@ -175,10 +178,13 @@ def compile_reader(schema: Mapping[str, Any], from_json: Callable[[bytes], Any])
             lines.append(f"v{number}, at = {_BRANCH_WRITERS[kind][1]}")
         else:
             return None
+        if checks is not None and field["name"] in checks:
+            statement, known[f"k{number}"] = checks[field["name"]]
+            lines.append(statement.replace("known", f"k{number}").format(v=f"v{number}"))
     body = "".join(f"    {line}\n" for line in lines)
     end = "    if at != len(data): raise EOFError\n"
     source = f"def read(data, at):\n{body}{end}    return {{{', '.join(names)}}}\n"
-    return _made(source, "read", from_json=from_json)  # type: ignore[no-any-return]
+    return _made(source, "read", **known)  # type: ignore[no-any-return]
 
 
 def _made(source: str, name: str, **known: Any) -> Any:

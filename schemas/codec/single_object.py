@@ -16,10 +16,12 @@ import fastavro
 import msgspec
 from pydantic import BaseModel
 
+from schemas.base import Event, trusted
 from schemas.codec.avro_schema import marks
 from schemas.codec.compiled import Read, Write, compile_reader, compile_writer
 from schemas.codec.errors import Undecodable
-from schemas.codec.registry import Model, Version, by_fingerprint, current
+from schemas.codec.plain import checks_of
+from schemas.codec.registry import Model, Version, by_fingerprint, current, event_types
 from schemas.codec.strict_json import depth
 
 MARKER = b"\xc3\x01"
@@ -83,6 +85,18 @@ def read(value: bytes, parse_json: Callable[[str], Any]) -> tuple[Model, dict[st
     record = _body(value, version)
     _parse_json_fields(record, _plan(version.model), parse_json)
     return version.model, record
+
+
+def read_event(value: bytes) -> Event | None:
+    """The event in a single object, when it is written as events are today and nothing about it is unusual; else None."""
+    reader = _event_readers().get(value[:HEAD])
+    if reader is None:
+        return None
+    model, fields = reader
+    try:
+        return trusted(model, fields(value, HEAD))
+    except UNSURE:
+        return None
 
 
 def written_fields(value: bytes) -> frozenset[str]:
@@ -170,6 +184,18 @@ def _writer(model: Model) -> Writer:
 def _reader(fingerprint: bytes) -> Read | None:
     version = by_fingerprint(fingerprint)
     return None if version is None else compile_reader(version.parsed, _DECODER.decode)
+
+
+@cache
+def _event_readers() -> Mapping[bytes, tuple[type[Event], Read]]:
+    """By head: the readers of those events whose fields a reader can vouch for."""
+    found = {}
+    for model in event_types().values():
+        checks = checks_of(model) if issubclass(model, Event) else None
+        reader = compile_reader(current(model).parsed, _DECODER.decode, checks) if checks is not None else None
+        if reader is not None and issubclass(model, Event):
+            found[MARKER + current(model).fingerprint] = (model, reader)
+    return found
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from schemas import events
+from schemas.base import trusted
 from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import Retry, SubstituteOutput
@@ -167,28 +168,27 @@ def request(turn: Turn, node: Node, state: NodeState) -> None:
         agent=node.agent,
         attempt=state.attempt,
     )
-    turn.out(
-        events.NodeTask(
-            id=derive(execution_id, state.attempt),
-            time_ms=turn.event.time_ms,
-            conversation_id=turn.event.conversation_id,
-            run_id=turn.run.run_id,
-            node_id=node.id,
-            execution_id=execution_id,
-            attempt=state.attempt,
-            epoch=turn.conversation.epoch,
-            agent=node.agent,
-            agent_type=node.agent_type,
-            workflow=f"{message.workflow}@{message.version}",
-            digest=message.digest,
-            ordinal=turn.run.ordinal,
-            input=input_of(turn.event.conversation_id, message),
-            context=message.context,
-            outputs={name: turn.nodes[name].output for name in turn.order if name in node.sees},
-            finished=list(turn.order),
-            deadline_ms=deadline_ms,
-        )
-    )
+    task = {
+        "id": derive(execution_id, state.attempt),
+        "time_ms": turn.event.time_ms,
+        "conversation_id": turn.event.conversation_id,
+        "run_id": turn.run.run_id,
+        "node_id": node.id,
+        "execution_id": execution_id,
+        "attempt": state.attempt,
+        "epoch": turn.conversation.epoch,
+        "agent": node.agent,
+        "agent_type": node.agent_type,
+        "workflow": f"{message.workflow}@{message.version}",
+        "digest": message.digest,
+        "ordinal": turn.run.ordinal,
+        "input": input_of(turn.event.conversation_id, message),
+        "context": message.context,
+        "outputs": {name: turn.nodes[name].output for name in turn.order if name in node.sees},
+        "finished": list(turn.order),
+        "deadline_ms": deadline_ms,
+    }
+    turn.out(trusted(events.NodeTask, task))
 
 
 def execute(turn: Turn, node_id: str, state: NodeState, reason: str | None = None) -> None:

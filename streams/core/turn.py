@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from schemas import events
-from schemas.base import Event
+from schemas.base import Event, trusted
 from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import END
@@ -60,17 +60,16 @@ class Turn:
 
     def audit(self, kind: type[events.workflow.Decided], *parts: str | int, **fields: Any) -> None:
         """Say what was decided. One event may end a run and begin the next, so ids name the run as well."""
-        run_id = fields.pop("run_id", None) or self.run.run_id
-        self.out(
-            kind(
-                id=derive(self.event.id, kind.TYPE, run_id, *parts),
-                time_ms=self.event.time_ms,
-                conversation_id=self.event.conversation_id,
-                cause_id=self.event.id,
-                run_id=run_id,
-                **fields,
-            )
-        )
+        event = self.event
+        run_id = fields.get("run_id") or self.run.run_id
+        fields |= {
+            "id": derive(event.id, kind.TYPE, run_id, *parts),
+            "time_ms": event.time_ms,
+            "conversation_id": event.conversation_id,
+            "cause_id": event.id,
+            "run_id": run_id,
+        }
+        self.outputs.append(trusted(kind, fields))
 
     def set_aside(self, reason: str, *, message_id: str | None = None, node_id: str | None = None) -> None:
         run_id = getattr(self.event, "run_id", None) or (self.conversation.run.run_id if self.conversation.run else "-")
