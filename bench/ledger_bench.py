@@ -29,7 +29,8 @@ from schemas import events, topics
 from schemas.base import Event
 from schemas.codec import encode
 from schemas.ids import derive
-from streams.ledger.ledger import Ledger, LedgerSettings
+from streams.ledger.app import LedgerSettings
+from streams.ledger.ledger import Ledger
 from streams.runtime import Outgoing, Publisher
 from streams.wire import TOPIC_OF
 
