@@ -120,6 +120,13 @@ def mismatches(topics: Mapping[str, Topic], described: Mapping[str, Described]) 
                 f"{described[source].partitions}: the counts must be equal; with all processors stopped, add partitions to it "
                 f"(kafka-topics --alter), or delete and recreate it if it has more"
             )
+    counts = {name: described[name].partitions for name in names.LEDGER_SOURCES if name in described}
+    if len(set(counts.values())) > 1:
+        spoken = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        faults.append(
+            f"{spoken} partitions: the ledger needs as many of each; with all processors stopped, add partitions to the smaller "
+            "ones and their ledger-state.* (kafka-topics --alter)"
+        )
     return faults
 
 
