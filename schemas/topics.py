@@ -21,6 +21,22 @@ ACTION_USAGE = "tool.action-usage"
 WORKFLOW_DEFINITIONS = "workflow.definitions"
 DEAD_LETTERS = "dead-letters"
 CONVERSATION_STATE = "conversation-state"
+COSTS_ROLLUPS = "costs.rollups"
+AGENT_HEALTH = "agent.health"
+ALERTS = "alerts"
+LEDGER_CALLS = "ledger-state.calls"
+LEDGER_ACTIONS = "ledger-state.actions"
+LEDGER_ENDINGS = "ledger-state.endings"
+LEDGER_SEEN = "ledger-state.seen"
+LEDGER_SOURCES = (ROUTING_DECISIONS, ACTION_USAGE, WORKFLOW_EVENTS)
+"""What the ledger counts. Partition n of each goes to the same worker, so their counts must be equal."""
+LEDGER_STATE = {
+    LEDGER_CALLS: ROUTING_DECISIONS,
+    LEDGER_ACTIONS: ACTION_USAGE,
+    LEDGER_ENDINGS: WORKFLOW_EVENTS,
+    LEDGER_SEEN: ROUTING_DECISIONS,
+}
+"""Changelog of a table of the ledger → the source whose partitions it follows."""
 
 TASK_TOPICS = {
     "simple": NODE_TASKS_SIMPLE,
@@ -80,6 +96,10 @@ TOPICS: dict[str, Topic] = {
         Topic(ACTION_USAGE, (events.ActionUsed,), retention_ms=90 * DAY_MS),
         Topic(WORKFLOW_DEFINITIONS, (events.WorkflowPublished,), cleanup="compact", encoding="json", single_partition=True),
         Topic(DEAD_LETTERS, (events.DeadLetter, events.DeadLetterSettled), retention_ms=90 * DAY_MS, encoding="json"),
+        Topic(COSTS_ROLLUPS, (events.RollupChanged,), cleanup="compact"),
+        Topic(AGENT_HEALTH, (events.AgentHealth,), cleanup="compact", encoding="json"),
+        Topic(ALERTS, (events.Alert,), retention_ms=30 * DAY_MS, encoding="json"),
+        *(Topic(name, (), cleanup="compact", encoding="state") for name in LEDGER_STATE),
         Topic(CONVERSATION_STATE, (), cleanup="compact", encoding="state"),
         *(Topic(journal_of(name), (), cleanup="compact", encoding="state") for name in dict.fromkeys(TASK_TOPICS.values())),
     )

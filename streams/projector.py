@@ -27,8 +27,12 @@ PROJECTED = (
     topics.HUMAN_TASKS,
     topics.DEAD_LETTERS,
     topics.WORKFLOW_DEFINITIONS,
+    topics.COSTS_ROLLUPS,
+    topics.AGENT_HEALTH,
+    topics.ALERTS,
 )
 """What is copied."""
+COMPACTED = frozenset(topic for topic in PROJECTED if topics.TOPICS[topic].cleanup == "compact")
 
 
 Rejected = Callable[[Event, str], Awaitable[None]]
@@ -83,7 +87,7 @@ class Projector:
             if record.offset < positions.get(partition, self._next[partition]):
                 continue  # fetched before a rebalance, and applied since
             positions[partition] = record.offset + 1
-            if record.value is None and record.topic == topics.WORKFLOW_DEFINITIONS:
+            if record.value is None and record.topic in COMPACTED:
                 continue  # a tombstone of a compacted topic says nothing new to people
             try:
                 event = decode(record.value, record.headers)

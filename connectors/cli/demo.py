@@ -12,10 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connectors.cli import console
-from connectors.cli.ports import Seen, System, Totals
+from connectors.cli.ports import Gateway, Seen, System, Totals
 
 PATIENCE_SECONDS = 120
 """Without any answer for this long the demo stops waiting and names what is missing."""
+LEDGER_LOOKS, LEDGER_LOOK_SECONDS = 40, 0.5
+LEDGER_SETTLES_SECONDS = 1.2
+"""The ledger says what it has counted once a second."""
+ROLLUPS = "costs.rollups"
 RESPONSES, DEAD_LETTERS, MESSAGES = "customer.responses", "dead-letters", "customer.messages"
 
 
@@ -25,6 +29,7 @@ async def demo(system: System) -> bool:
         messages = _renamed(system.demo_messages())
         wanted = {str(message["message_id"]) for message in messages}
         began_ms = int(time.time() * 1000) - 1000
+        booked = await _settled(gateway)
         async with gateway.tail([RESPONSES, DEAD_LETTERS]) as records:
             await gateway.send(
                 MESSAGES, [(str(m["conversation_id"]), json.dumps(m, ensure_ascii=False).encode()) for m in messages]
@@ -34,6 +39,7 @@ async def demo(system: System) -> bool:
             totals = await _count(records, wanted, ends)
         console.out().print(_table(messages, ends))
         _summary(totals, ends, stand_in=gateway.addresses.stand_in)
+        await _compare(gateway, booked, _spent(ends))
         return totals.complete
 
 
@@ -70,6 +76,43 @@ async def _collect(records: AsyncIterator[Seen], wanted: set[str]) -> dict[str, 
                 if not bar.console.is_terminal:
                     console.report(f"  {len(ends):>3}/{len(wanted)}  {_live(record)}")
     return ends
+
+
+async def _booked(gateway: Gateway) -> int:
+    """Micro-dollars the ledger has counted so far, of everything."""
+    rows: dict[str | None, int] = {}
+    async with gateway.tail([ROLLUPS], start="earliest", until_end=True) as records:
+        async for record in records:
+            if isinstance(record.body, dict) and record.body.get("kind") == "calls":
+                rows[record.key] = record.body["cost_micro_usd"]
+    return sum(rows.values())
+
+
+async def _settled(gateway: Gateway) -> int:
+    """What it has counted of the past: it may still be at it, if the last run ended before it was through."""
+    before, booked = -1, await _booked(gateway)
+    while before != booked:
+        await asyncio.sleep(LEDGER_SETTLES_SECONDS)
+        before, booked = booked, await _booked(gateway)
+    return booked
+
+
+async def _compare(gateway: Gateway, before: int, spent: int) -> None:
+    """Say whether the ledger has come to the same sum as the cost column. It counts once a second, so it is given some."""
+    counted = -1
+    for _ in range(LEDGER_LOOKS):
+        counted = await _booked(gateway) - before
+        if counted == spent:
+            console.out().print(f"The ledger has counted {dollars(counted / 1_000_000)}: the cost column adds up to it.")
+            return
+        await asyncio.sleep(LEDGER_LOOK_SECONDS)
+    sums = f"the ledger has counted {dollars(counted / 1_000_000)}, the cost column adds up to {dollars(spent / 1_000_000)}"
+    console.out().print(f"[red]{sums}[/]: look with `hil costs by node --period hourly`")
+
+
+def _spent(ends: dict[str, Seen]) -> int:
+    """Micro-dollars in the cost column."""
+    return sum(round(end.body["cost_usd"] * 1_000_000) for end in ends.values() if end.topic == RESPONSES)
 
 
 def message_id(record: Seen) -> str | None:
@@ -159,7 +202,7 @@ def _summary(totals: Totals, ends: dict[str, Seen], *, stand_in: bool) -> None:
     out = console.out()
     bodies = [end.body for end in ends.values() if end.topic == RESPONSES]
     latencies = sorted(body["duration_ms"] for body in bodies) or [0]
-    micro = sum(round(body["cost_usd"] * 1_000_000) for body in bodies)
+    micro = _spent(ends)
     out.print(
         f"[bold]{totals.sent} sent, {totals.answered} answered, {totals.dead} dead letters, "
         f"{len(totals.missing)} missing, {len(totals.doubled)} doubled[/]; "

@@ -18,6 +18,7 @@ PROCESSORS = {
     "intake": "Check, pin and re-key the records of customer.messages.",
     "conversations": "Fold conversation.events through the reducer.",
     "nodes": "Let agents work on node.tasks.*.",
+    "ledger": "Count what was spent, and say what is wrong.",
     "projector": "Copy what happened into Postgres.",
 }
 

@@ -20,6 +20,7 @@ LEADER_SECONDS = 60.0
 CHANGELOGS = {
     names.CONVERSATION_STATE: names.CONVERSATION_EVENTS,
     **{names.journal_of(tasks): tasks for tasks in names.TASK_TOPICS.values()},
+    **names.LEDGER_STATE,
 }
 """Changelog → the topic whose partitions it follows, one to one."""
 COMPACT = {
@@ -119,6 +120,13 @@ def mismatches(topics: Mapping[str, Topic], described: Mapping[str, Described]) 
                 f"{described[source].partitions}: the counts must be equal; with all processors stopped, add partitions to it "
                 f"(kafka-topics --alter), or delete and recreate it if it has more"
             )
+    counts = {name: described[name].partitions for name in names.LEDGER_SOURCES if name in described}
+    if len(set(counts.values())) > 1:
+        spoken = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        faults.append(
+            f"{spoken} partitions: the ledger needs as many of each; with all processors stopped, add partitions to the smaller "
+            "ones and their ledger-state.* (kafka-topics --alter)"
+        )
     return faults
 
 

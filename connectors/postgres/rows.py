@@ -9,7 +9,10 @@ from connectors.postgres.table import Row, Table
 from connectors.postgres.tables import (
     ACTION_USAGE,
     AGENT_EXECUTIONS,
+    AGENT_HEALTH,
+    ALERTS,
     CONVERSATIONS,
+    COST_ROLLUPS,
     DEAD_LETTERS,
     HUMAN_TASKS,
     MESSAGES,
@@ -168,6 +171,25 @@ def _dead_letter(event: events.DeadLetter) -> Iterator[Said]:
     )
 
 
+def _rollup_changed(event: events.RollupChanged) -> Iterator[Said]:
+    yield (
+        COST_ROLLUPS,
+        _fields(event, COST_ROLLUPS) | {"rollup_key": event.key, "hour": event.hour_ms, "updated_at": event.time_ms},
+    )
+
+
+def _agent_health(event: events.AgentHealth) -> Iterator[Said]:
+    yield AGENT_HEALTH, _fields(event, AGENT_HEALTH) | {"since": event.since_ms, "checked_at": event.time_ms}
+
+
+def _alert(event: events.Alert) -> Iterator[Said]:
+    yield (
+        ALERTS,
+        _fields(event, ALERTS)
+        | {"alert_id": event.id, "occurred_at": event.time_ms, "period_start": event.period_start_ms or None},
+    )
+
+
 def _workflow_published(event: events.WorkflowPublished) -> Iterator[Said]:
     yield WORKFLOW_REGISTRY, _fields(event, WORKFLOW_REGISTRY) | {"published_at": event.published_ms or event.time_ms}
 
@@ -187,4 +209,7 @@ _SPEAKERS: dict[type[Event], Callable[[Any], Iterator[Said]]] = {
     events.HumanTask: _human_task,
     events.DeadLetter: _dead_letter,
     events.WorkflowPublished: _workflow_published,
+    events.RollupChanged: _rollup_changed,
+    events.AgentHealth: _agent_health,
+    events.Alert: _alert,
 }

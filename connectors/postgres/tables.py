@@ -54,10 +54,13 @@ ROUTING_DECISIONS = Table(
     key=("decision_id",),
     columns=columns(
         text="decision_id conversation_id run_id node_id execution_id workflow agent"
-        " requested_profile provider selected_model error",
-        integer="attempt",
+        " requested_profile provider selected_model error step outcome reasoning runner_up",
+        integer="attempt candidate",
         boolean="success",
-        bigint="input_text_tokens cached_text_tokens output_text_tokens cost_micro_usd latency_ms",
+        bigint="input_text_tokens cached_text_tokens cache_write_text_tokens output_text_tokens reasoning_text_tokens"
+        " cost_micro_usd latency_ms first_token_ms estimated_input_text_tokens estimated_output_text_tokens"
+        " estimated_cost_micro_usd estimated_latency_ms",
+        jsonb="candidates price",
         timestamptz="occurred_at",
     ),
     append_only=True,
@@ -93,6 +96,44 @@ DEAD_LETTERS = Table(
     ),
     append_only=True,
 )
+# Counters only grow, and each row is a function of its source up to `last_offset`: the greater is the newer, column by column.
+_COUNTERS = (
+    "last_offset count errors cost_micro_usd input_text_tokens cached_text_tokens cache_write_text_tokens"
+    " output_text_tokens reasoning_text_tokens latency_ms"
+)
+COST_ROLLUPS = Table(
+    "cost_rollups",
+    key=("rollup_key",),
+    columns=columns(
+        text="rollup_key kind model provider profile agent workflow node_id app action outcome",
+        integer="source_partition",
+        bigint=_COUNTERS,
+        jsonb="latency",
+        timestamptz="hour updated_at",
+    ),
+    merges={**dict.fromkeys(_COUNTERS.split(), "greatest"), "updated_at": "greatest"},
+)
+AGENT_HEALTH = Table(
+    "agent_health",
+    key=("agent",),
+    columns=columns(
+        text="agent reason",
+        boolean="healthy",
+        bigint="executions failures window_ms",
+        timestamptz="since checked_at",
+    ),
+)
+ALERTS = Table(
+    "alerts",
+    key=("alert_id",),
+    columns=columns(
+        text="alert_id name kind state message workflow agent period",
+        bigint="spent_micro_usd limit_micro_usd executions failures",
+        integer="threshold_permille",
+        timestamptz="period_start occurred_at",
+    ),
+    append_only=True,
+)
 TABLES = (
     WORKFLOW_REGISTRY,
     CONVERSATIONS,
@@ -103,5 +144,8 @@ TABLES = (
     ACTION_USAGE,
     HUMAN_TASKS,
     DEAD_LETTERS,
+    COST_ROLLUPS,
+    AGENT_HEALTH,
+    ALERTS,
 )
 """Everything a rebuild makes again."""

@@ -10,6 +10,7 @@ from schemas.events.conversation import (
     TimerFired,
 )
 from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
+from schemas.events.ledger import AgentHealth, Alert, RollupChanged
 from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
 from schemas.events.usage import ActionUsed, ModelCalled
@@ -25,6 +26,8 @@ from schemas.events.workflow import (
 
 __all__ = [
     "ActionUsed",
+    "AgentHealth",
+    "Alert",
     "CancelRequested",
     "ConversationExpired",
     "CustomerResponse",
@@ -43,6 +46,7 @@ __all__ = [
     "Outcome",
     "RerunRequested",
     "ReusedNode",
+    "RollupChanged",
     "RunFinished",
     "RunStarted",
     "TimerFired",

@@ -31,7 +31,7 @@ from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
 
-ALL = ("intake", "conversations", "nodes", "projector")
+ALL = ("intake", "conversations", "nodes", "ledger", "projector")
 NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 32, topics.NODE_TASKS_CODE: 8}
 """Tasks of one partition that a worker has in hand at once. They wait for models most of the time."""
 
@@ -201,12 +201,29 @@ class _Builder:
                     )
                     for topic, concurrency in NODE_CONCURRENCY.items()
                 ]
+            case "ledger":
+                return self._ledger(name)
             case "projector":
                 pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
                 settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED, **self._membership())
                 send = self.publisher.send
                 return [(name, Projecting(lambda: BatchRuntime(settings, Projector(PostgresProjection(pool), send=send))))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
+
+    def _ledger(self, name: str) -> list[tuple[str, Any]]:
+        from streams.ledger.app import LedgerSettings  # Faust takes half a second to import
+        from streams.ledger.ledger import Ledger
+        from streams.ledger.overseer import Overseer, limits_of
+
+        ledger = Ledger(LedgerSettings(self.bootstrap, f"hil.{name}", **self._membership()), self.publisher)
+        overseer = Overseer(
+            self.bootstrap,
+            self.publisher,
+            acts=lambda: 0 in ledger.owned(),
+            limits=lambda: limits_of(self.definitions),
+            clock_ms=clock_ms,
+        )
+        return [(name, ledger), (f"{name} alerts", overseer)]
 
     def _membership(self) -> dict[str, Any]:
         session_ms = self.settings.session_timeout_ms

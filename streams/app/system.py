@@ -55,6 +55,10 @@ class Application:
     def settings(self) -> Settings:
         return self._settings
 
+    def database_url(self) -> str:
+        """Of the Postgres that is configured or runs here. Raises CannotGoOn when there is none."""
+        return database_of(self._known())
+
     @asynccontextmanager
     async def started(self, report: Report) -> AsyncIterator[KafkaGateway]:
         with in_words():

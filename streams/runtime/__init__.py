@@ -22,6 +22,7 @@ from streams.runtime.publisher import Publisher
 from streams.runtime.runtime import Runtime
 from streams.runtime.table import FollowedTopic
 from streams.runtime.tail import tail
+from streams.runtime.transaction import Transactions
 
 __all__ = [
     "BatchProcessor",
@@ -43,6 +44,7 @@ __all__ = [
     "StateCodec",
     "Step",
     "TooLarge",
+    "Transactions",
     "Unavailable",
     "Undecodable",
     "tail",

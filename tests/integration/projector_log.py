@@ -12,11 +12,14 @@ from schemas.base import Event
 from schemas.codec import decode, encode
 from schemas.events import (
     ActionUsed,
+    AgentHealth,
+    Alert,
     DeadLetter,
     HumanTask,
     ModelCalled,
     NodeFinished,
     NodeRequested,
+    RollupChanged,
     RunFinished,
     RunStarted,
     WorkflowPublished,
@@ -166,6 +169,50 @@ def published(*, deprecated: bool = False) -> WorkflowPublished:
     )
 
 
+def rolled_up(last_offset: int, cost_micro_usd: int, *, model: str = "small") -> RollupChanged:
+    """What the ledger said of one row after its source's record `last_offset`."""
+    return RollupChanged(
+        id=f"rollup-{model}-{last_offset}",
+        time_ms=START_MS + last_offset,
+        conversation_id="",
+        kind="calls",
+        source_partition=1,
+        last_offset=last_offset,
+        hour_ms=START_MS - START_MS % 3_600_000,
+        model=model,
+        count=last_offset,
+        cost_micro_usd=cost_micro_usd,
+        latency={"7": last_offset},
+    )
+
+
+def health(*, healthy: bool) -> AgentHealth:
+    return AgentHealth(
+        id=f"health-{healthy}",
+        time_ms=START_MS,
+        conversation_id="",
+        agent="helper",
+        healthy=healthy,
+        executions=20,
+        failures=2 if healthy else 12,
+        window_ms=86_400_000,
+        since_ms=START_MS,
+    )
+
+
+def alert(state: str) -> Alert:
+    return Alert(
+        id=f"alert-{state}",
+        time_ms=START_MS,
+        conversation_id="",
+        name="budget.daily.support",
+        kind="budget",
+        state=state,
+        message="support has spent $9 of $10",
+        workflow="support",
+    )
+
+
 def records(topic: str, events: Iterable[Event], *, partition: int = 0, start: int = 0) -> list[Record]:
     """The events as they lie on one partition of `topic`."""
     lying = []
@@ -188,6 +235,9 @@ def small_log() -> list[Record]:
         *records(topics.HUMAN_TASKS, [human_task("bob")]),
         *records(topics.DEAD_LETTERS, [dead_letter(3), dead_letter(4, "not base64!")]),
         *records(topics.WORKFLOW_DEFINITIONS, [published(), published(deprecated=True)]),
+        *records(topics.COSTS_ROLLUPS, [rolled_up(3, 30), rolled_up(9, 90), rolled_up(9, 90), rolled_up(4, 4, model="large")]),
+        *records(topics.AGENT_HEALTH, [health(healthy=False), health(healthy=True)]),
+        *records(topics.ALERTS, [alert("warning"), alert("ok")]),
     ]
 
 

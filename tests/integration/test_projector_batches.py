@@ -15,7 +15,7 @@ from connectors.postgres.projection import PostgresProjection, reset
 from schemas import topics
 from schemas.base import Event
 from streams.projector import Projector
-from tests.integration.projector_log import everything, records, run, small_log, started
+from tests.integration.projector_log import everything, health, records, rolled_up, run, small_log, started
 
 pytestmark = pytest.mark.postgres
 
@@ -34,8 +34,11 @@ async def test_a_log_becomes_rows_in_every_table(pool: Pool) -> None:
     counts = {table: len(rows) for table, rows in (await everything(pool)).items()}
     assert counts == {
         "agent_executions": 8,
+        "agent_health": 1,
+        "alerts": 2,
         "composio_action_usage": 1,
         "conversations": 2,
+        "cost_rollups": 2,
         "dead_letters": 2,
         "human_tasks": 1,
         "llm_routing_decisions": 3,
@@ -43,6 +46,23 @@ async def test_a_log_becomes_rows_in_every_table(pool: Pool) -> None:
         "workflow_executions": 4,
         "workflow_registry": 1,
     }
+
+
+async def test_an_older_word_about_a_total_changes_nothing(pool: Pool) -> None:
+    """A former owner of a partition may have written after the new one."""
+    log = records(topics.COSTS_ROLLUPS, [rolled_up(9, 90), rolled_up(3, 30)])
+    await (await started(pool, log)).handle(log)
+    assert [tuple(row) for row in await pool.fetch("SELECT last_offset, count, cost_usd::text FROM cost_rollups")] == [
+        (9, 9, "0.000090")
+    ]
+
+
+async def test_an_agent_that_is_healthy_again_says_so(pool: Pool) -> None:
+    log = records(topics.AGENT_HEALTH, [health(healthy=False), health(healthy=True)])
+    await (await started(pool, log)).handle(log)
+    assert [tuple(row) for row in await pool.fetch("SELECT agent, healthy, error_rate::text FROM agent_health")] == [
+        ("helper", True, "0.1000")
+    ]
 
 
 async def test_a_run_shows_its_messages_cost_and_trace(pool: Pool) -> None:

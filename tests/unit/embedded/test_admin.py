@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from connectors.kafka.admin import CHANGELOGS, Described, KafkaUnreachableError, create_topics, mismatches
-from schemas.topics import CONVERSATION_EVENTS, CONVERSATION_STATE, MAX_MESSAGE_BYTES, TOPICS, WORKFLOW_DEFINITIONS
+from schemas.topics import (
+    ACTION_USAGE,
+    CONVERSATION_EVENTS,
+    CONVERSATION_STATE,
+    LEDGER_ACTIONS,
+    MAX_MESSAGE_BYTES,
+    TOPICS,
+    WORKFLOW_DEFINITIONS,
+)
 
 
 def as_made() -> dict[str, Described]:
@@ -39,6 +47,16 @@ def test_a_changelog_must_follow_its_topic_partition_by_partition(changelog: str
     there[changelog] = replace(there[changelog], partitions=3)
     (fault,) = mismatches(TOPICS, there)
     assert fault.startswith(f"topic {changelog} has 3 partitions and {CHANGELOGS[changelog]}, which it follows, has 4")
+
+
+def test_the_ledgers_sources_must_have_as_many_partitions_as_each_other() -> None:
+    """Partition n of all three goes to one worker."""
+    there = as_made()
+    for name in (ACTION_USAGE, LEDGER_ACTIONS):
+        there[name] = replace(there[name], partitions=6)
+    (fault,) = mismatches(TOPICS, there)
+    assert f"{ACTION_USAGE} has 6" in fault
+    assert "the ledger needs as many of each" in fault
 
 
 def test_every_state_topic_has_a_topic_it_follows() -> None:
