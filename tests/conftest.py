@@ -11,10 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode leaves sys.path alone; `tests.support` is imported by name
 
 from tests.support import run, wall
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.load_profile("untimed")
 
 RUN = pytest.StashKey[run.Run]()
 
