@@ -60,6 +60,8 @@ class Settings:
     """COMPOSIO_API_KEY: use Composio itself, or the key for HIL_COMPOSIO_BASE_URL."""
     models: Mapping[str, str] = field(default_factory=dict)
     """HIL_MODEL_FAST, HIL_MODEL_BALANCED, HIL_MODEL_POWERFUL: profile → model, only those that are set."""
+    catalog: Path | None = None
+    """HIL_CATALOG: a catalog.yaml that changes models, prices and profiles."""
     embeddings: Mapping[str, str] = field(default_factory=dict, repr=False)
     """HIL_EMBEDDINGS_MODEL, _BASE_URL, _API_KEY, _DIMENSIONS: variable → value, only those that are set."""
 
@@ -102,6 +104,7 @@ class Settings:
             openai_api_key=reader.text("OPENAI_API_KEY"),
             composio_base_url=reader.url("HIL_COMPOSIO_BASE_URL", ("http", "https"), "http://localhost:8700"),
             composio_api_key=reader.text("COMPOSIO_API_KEY"),
+            catalog=reader.file("HIL_CATALOG"),
             embeddings={name: value for name in EMBEDDINGS if (value := reader.text(name))},
             models={name: model for name in PROFILES if (model := reader.text(f"HIL_MODEL_{name.upper()}"))},
         )
@@ -130,6 +133,7 @@ VARIABLES = frozenset(
         "OPENAI_API_KEY",
         "HIL_COMPOSIO_BASE_URL",
         "COMPOSIO_API_KEY",
+        "HIL_CATALOG",
         *(f"HIL_MODEL_{name.upper()}" for name in PROFILES),
         *EMBEDDINGS,
     }
@@ -146,6 +150,12 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         return self.environ.get(name, "").strip() or None
+
+    def file(self, name: str) -> Path | None:
+        text = self.text(name)
+        if text is not None and not Path(text).is_file():
+            self.faults.append(f"{name} is {text!r}, which is no file: set it to the path of one, or unset it")
+        return Path(text) if text else None
 
     def number(self, name: str, low: int, high: int) -> int | None:
         text = self.text(name)

@@ -23,6 +23,10 @@ class Rates(Protocol):
         """The cost of one call in micro-dollars, rounded half up."""
         ...
 
+    def cost(self, given: int, made: int, cached: int = 0) -> int:
+        """`micro_usd` of text tokens in and out, and how many of the first are cached: for estimates of many models."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -44,8 +48,14 @@ class Model:
     max_output: int | None = None
     encoding: str | None = None
     """Name of a tiktoken encoding; None: counted by a learned ratio."""
+    token_ratio: float = 1.0
+    """Without an encoding: its text tokens for one of o200k_base, before anything was learned."""
     region: str | None = None
     fixed_temperature: bool = False
     """The provider refuses a temperature for it."""
+    schema_by_tool: bool = False
+    """It knows no JSON Schema as a response format: structured output is the arguments of a forced tool call."""
+    responses_api: bool = False
+    """OpenAI offers its tool calls on the Responses API alone, not on chat completions."""
     as_if: str | None = None
     """A stand-in that costs nothing, booked at the price of this model."""

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from connectors.cli import deadletters, replay, schemas, workflows
+from agents.router.catalogue import Catalogue
+from agents.router.installs import configured
+from connectors.cli import deadletters, models, replay, schemas, tokens, workflows
 from streams.app.checks import workbench
 from streams.app.replaying import Replaying
 from streams.app.system import Application
 
 
 def groups(application: Application) -> list[typer.Typer]:
-    replaying = Replaying(application)
+    replaying, settings = Replaying(application), application.settings
+
+    def catalogue() -> Catalogue:
+        return configured(Catalogue.load(settings.catalog), settings.environment())
+
     return [
         workflows.build(workbench(), application),
         schemas.app,
         replay.build(replaying),
         replay.build_rebuild(replaying),
         deadletters.build(replaying),
+        models.build(catalogue, settings.environment()),
+        tokens.build(catalogue),
     ]

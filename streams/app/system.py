@@ -51,6 +51,10 @@ class Application:
         self._running: Running | None = None
         self._embedded: Embedded | None = None
 
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
     @asynccontextmanager
     async def started(self, report: Report) -> AsyncIterator[KafkaGateway]:
         with in_words():
