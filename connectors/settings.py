@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +49,10 @@ class Settings:
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
     node_concurrency: int | None = None
     """HIL_NODE_CONCURRENCY: tasks of one partition a node worker has in hand at once; by agent type when not set."""
+    daily_budget: Decimal | None = None
+    """HIL_DAILY_BUDGET: US dollars that all workflows together may spend in a UTC day."""
+    monthly_budget: Decimal | None = None
+    """HIL_MONTHLY_BUDGET: the same for a UTC month."""
     llm_base_url: str | None = None
     """HIL_LLM_BASE_URL: any OpenAI-compatible endpoint."""
     llm_api_key: str | None = field(default=None, repr=False)
@@ -99,6 +104,8 @@ class Settings:
             instance=reader.text("HIL_INSTANCE"),
             session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 4_500,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
+            daily_budget=reader.dollars("HIL_DAILY_BUDGET"),
+            monthly_budget=reader.dollars("HIL_MONTHLY_BUDGET"),
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),
             openai_api_key=reader.text("OPENAI_API_KEY"),
@@ -128,6 +135,8 @@ VARIABLES = frozenset(
         "HIL_INSTANCE",
         "HIL_SESSION_TIMEOUT_MS",
         "HIL_NODE_CONCURRENCY",
+        "HIL_DAILY_BUDGET",
+        "HIL_MONTHLY_BUDGET",
         "HIL_LLM_BASE_URL",
         "HIL_LLM_API_KEY",
         "OPENAI_API_KEY",
@@ -165,6 +174,19 @@ class _Reader:
             self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
             return None
         return int(text)
+
+    def dollars(self, name: str) -> Decimal | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            amount = Decimal(text.removeprefix("$"))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not (amount.is_finite() and amount >= 0):
+            self.faults.append(f"{name} is {text!r}: set it to US dollars, such as 100 or 2.50, or unset it")
+            return None
+        return amount
 
     def url(self, name: str, schemes: tuple[str, ...], example: str) -> str | None:
         text = self.text(name)

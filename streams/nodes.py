@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from msgspec.structs import replace as struct_replace
+
 from agents.errors import Fatal, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
+from agents.router.allowances import Allowances, BudgetedModel
+from agents.router.budget import OverBudget
 from schemas.base import trusted
 from schemas.codec import Unencodable, decode
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
@@ -63,8 +67,17 @@ class Ending:
 
 
 class Nodes:
-    def __init__(self, definitions: Definitions, workshop: Workshop, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        workshop: Workshop,
+        *,
+        clock_ms: Callable[[], int],
+        allowances: Allowances | None = None,
+    ) -> None:
+        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone."""
         self._definitions = definitions
+        self._allowances = allowances or Allowances()
         self._workshop = workshop
         self._clock_ms = clock_ms
         self._finished: dict[int, deque[tuple[int, str]]] = {}
@@ -77,8 +90,8 @@ class Nodes:
             step.publish(known)
             if task.attempt > execution.finished_attempt:
                 assert known.value is not None
-                ended = Execution(execution.entries, task.attempt, execution.finished_ms, (known.value, known.headers))
-                step.put(task.execution_id, ended)
+                answer = (known.value, known.headers)
+                step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
         journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
         ending = await self._attempt(task, journal, meter)
@@ -88,7 +101,8 @@ class Nodes:
             step.publish(outgoing(event))
         completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
         step.publish(completion)
-        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, keep=ending.outcome is Outcome.RETRYABLE))
+        keep = ending.outcome is Outcome.RETRYABLE
+        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
         self._forget(step, task.execution_id, now_ms)
 
     def opened(self, partition: PartitionView[Execution]) -> None:
@@ -107,6 +121,8 @@ class Nodes:
             return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
         except Park as failure:
             return Ending(Outcome.PARK, output=failure.details, error=str(failure))
+        except OverBudget as failure:
+            return Ending(Outcome.RETRYABLE if failure.held else Outcome.FATAL, error=str(failure))
         except Fatal as failure:
             return Ending(Outcome.FATAL, error=str(failure))
         except Fenced:
@@ -122,7 +138,9 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        model = MeteredModel(JournaledModel(self._workshop.model(), journal, attempt=task.attempt), meter)
+        budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
+        chosen = BudgetedModel(self._workshop.model(), budget) if budget else self._workshop.model()
+        model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
@@ -133,6 +151,8 @@ class Nodes:
             raise Retryable(
                 f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile"
             ) from error
+        finally:
+            budget.close()
 
     def _plan(self, workflow: Workflow, node_id: str) -> Plan:
         """Raises Fatal; a plan that was made is kept, for a digest means the same for ever."""

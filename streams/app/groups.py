@@ -6,9 +6,11 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import deadletters, models, replay, schemas, tokens, workflows
+from connectors.cli import budgets, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import workbench
 from streams.app.replaying import Replaying
+from streams.app.routing import everything, here, word_vectors
 from streams.app.system import Application
 
 
@@ -26,4 +28,7 @@ def groups(application: Application) -> list[typer.Typer]:
         deadletters.build(replaying),
         models.build(catalogue, settings.environment()),
         tokens.build(catalogue),
+        routing.build(lambda: everything(settings), lambda: here(settings)),
+        evaluating.build(catalogue, word_vectors),
+        budgets.build(BudgetBooks(application)),
     ]

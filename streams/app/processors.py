@@ -19,6 +19,7 @@ from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
 from streams.app.projecting import Projecting
+from streams.app.spending import open_allowances
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
@@ -180,7 +181,11 @@ class _Builder:
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
                 workshop = await self.stack.enter_async_context(self.workshop(self.settings))
-                nodes = {topic: Nodes(self.definitions, workshop, clock_ms=clock_ms) for topic in NODE_CONCURRENCY}
+                allowances = await self.stack.enter_async_context(open_allowances(self.settings))
+                nodes = {
+                    topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances)
+                    for topic in NODE_CONCURRENCY
+                }
                 return [
                     (
                         topic,

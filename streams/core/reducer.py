@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from schemas.base import Event
 from schemas.events import CancelRequested, MessageReceived, NodeCompleted, Outcome, RerunRequested, TimerFired
-from streams.core import advance, response
+from streams.core import advance, budgets, response
 from streams.core.state import SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, Phase, TimerKind
 from streams.core.turn import Definitions, Turn
 
@@ -40,6 +40,7 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
             _cancel(turn, event)
         case _:
             raise TypeError(f"{event.TYPE} is not an event of a conversation")
+    budgets.allot(turn)
     return Decision(turn.conversation, turn.outputs)
 
 
@@ -69,8 +70,10 @@ def _complete(turn: Turn, event: NodeCompleted) -> None:
         or before.attempt != event.attempt
         or event.epoch != turn.conversation.epoch
     ):
+        budgets.spend(turn, event, awaited=False)
         turn.set_aside("stale", node_id=event.node_id)
         return
+    budgets.spend(turn, event, awaited=True)
     turn.resume()
     turn.forget_timers(event.node_id)
     spent = replace(

@@ -151,6 +151,20 @@ class Timer(msgspec.Struct, frozen=True, array_like=True):
     kind: TimerKind = TimerKind.RETRY
 
 
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """What a node may spend of its conversation's budget, from its request until its last attempt has told what it cost."""
+
+    run_id: str
+    node_id: str
+    allowance_micro_usd: int
+    """For all attempts together."""
+    attempt: int
+    """The latest that was asked for."""
+    spent_micro_usd: int = 0
+    counted: int = 0
+    """The latest attempt whose cost is in `spent_micro_usd`."""
+
+
 class Conversation(msgspec.Struct, frozen=True, array_like=True):
     epoch: int = 0
     """Raised when a human takes over; completions of an older epoch are not acted upon."""
@@ -161,6 +175,10 @@ class Conversation(msgspec.Struct, frozen=True, array_like=True):
     queue: tuple[Message, ...] = ()
     run: Run | None = None
     timers: tuple[Timer, ...] = ()
+    spent_micro_usd: int = 0
+    """By all runs so far."""
+    holds: tuple[Hold, ...] = ()
+    """Only where a workflow bounds what a conversation may cost."""
 
 
 class ConversationCodec:

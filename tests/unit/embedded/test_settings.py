@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,15 @@ def test_both_parts_on_one_port_are_refused() -> None:
 def test_partitions_are_few_when_embedded(settings: Settings, partitions: int) -> None:
     """Each partition costs files and memory on a laptop."""
     assert settings.topic_partitions == partitions
+
+
+@pytest.mark.parametrize(("text", "amount"), [("100", "100"), ("2.50", "2.50"), ("$0.1", "0.1"), ("0", "0"), ("", None)])
+def test_a_budget_is_an_amount_of_dollars(text: str, amount: str | None) -> None:
+    settings = Settings.from_environment({"HIL_DAILY_BUDGET": text, "HIL_MONTHLY_BUDGET": text})
+    assert settings.daily_budget == settings.monthly_budget == (None if amount is None else Decimal(amount))
+
+
+@pytest.mark.parametrize("text", ["lots", "-1", "NaN", "Infinity", "1,5", "1 USD"])
+def test_a_budget_that_is_no_amount_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"HIL_DAILY_BUDGET is .*such as 100 or 2.50"):
+        Settings.from_environment({"HIL_DAILY_BUDGET": text})
