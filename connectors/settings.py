@@ -12,6 +12,7 @@ DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
 PARTITIONS_EMBEDDED = 4
 PROFILES = ("fast", "balanced", "powerful")
+PATIENCE = tuple(f"HIL_LLM_{limit}_SECONDS" for limit in ("CONNECT", "FIRST_TOKEN", "TOTAL"))
 EMBEDDINGS = tuple(f"HIL_EMBEDDINGS_{name}" for name in ("MODEL", "BASE_URL", "API_KEY", "DIMENSIONS"))
 
 
@@ -59,6 +60,14 @@ class Settings:
     """HIL_LLM_API_KEY: the key for HIL_LLM_BASE_URL, if it wants one."""
     openai_api_key: str | None = field(default=None, repr=False)
     """OPENAI_API_KEY: use OpenAI itself."""
+    openai_base_url: str | None = None
+    """HIL_OPENAI_BASE_URL: a proxy in front of OpenAI, with the version: ends in /v1."""
+    anthropic_api_key: str | None = field(default=None, repr=False)
+    """ANTHROPIC_API_KEY: use Anthropic itself."""
+    anthropic_base_url: str | None = None
+    """HIL_ANTHROPIC_BASE_URL: a proxy in front of Anthropic."""
+    patience: Mapping[str, str] = field(default_factory=dict)
+    """HIL_LLM_CONNECT_SECONDS, HIL_LLM_FIRST_TOKEN_SECONDS, HIL_LLM_TOTAL_SECONDS: variable → value, only those that are set."""
     composio_base_url: str | None = None
     """HIL_COMPOSIO_BASE_URL: an endpoint that speaks Composio's v3.1 wire."""
     composio_api_key: str | None = field(default=None, repr=False)
@@ -81,6 +90,10 @@ class Settings:
             "HIL_LLM_BASE_URL": self.llm_base_url,
             "HIL_LLM_API_KEY": self.llm_api_key,
             "OPENAI_API_KEY": self.openai_api_key,
+            "HIL_OPENAI_BASE_URL": self.openai_base_url,
+            "ANTHROPIC_API_KEY": self.anthropic_api_key,
+            "HIL_ANTHROPIC_BASE_URL": self.anthropic_base_url,
+            **self.patience,
             "HIL_COMPOSIO_BASE_URL": self.composio_base_url,
             "COMPOSIO_API_KEY": self.composio_api_key,
             **{f"HIL_MODEL_{profile.upper()}": model for profile, model in self.models.items()},
@@ -109,6 +122,10 @@ class Settings:
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),
             openai_api_key=reader.text("OPENAI_API_KEY"),
+            openai_base_url=reader.url("HIL_OPENAI_BASE_URL", ("http", "https"), "https://proxy.example/v1"),
+            anthropic_api_key=reader.text("ANTHROPIC_API_KEY"),
+            anthropic_base_url=reader.url("HIL_ANTHROPIC_BASE_URL", ("http", "https"), "https://proxy.example"),
+            patience={name: value for name in PATIENCE if (value := reader.seconds(name, 0.05, 3_600))},
             composio_base_url=reader.url("HIL_COMPOSIO_BASE_URL", ("http", "https"), "http://localhost:8700"),
             composio_api_key=reader.text("COMPOSIO_API_KEY"),
             catalog=reader.file("HIL_CATALOG"),
@@ -140,6 +157,10 @@ VARIABLES = frozenset(
         "HIL_LLM_BASE_URL",
         "HIL_LLM_API_KEY",
         "OPENAI_API_KEY",
+        "HIL_OPENAI_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        "HIL_ANTHROPIC_BASE_URL",
+        *PATIENCE,
         "HIL_COMPOSIO_BASE_URL",
         "COMPOSIO_API_KEY",
         "HIL_CATALOG",
@@ -187,6 +208,19 @@ class _Reader:
             self.faults.append(f"{name} is {text!r}: set it to US dollars, such as 100 or 2.50, or unset it")
             return None
         return amount
+
+    def seconds(self, name: str, low: float, high: float) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            usable = low <= float(text) <= high
+        except ValueError:
+            usable = False
+        if not usable:
+            self.faults.append(f"{name} is {text!r}: set it to seconds from {low:g} to {high:g}, or unset it")
+            return None
+        return text
 
     def url(self, name: str, schemes: tuple[str, ...], example: str) -> str | None:
         text = self.text(name)

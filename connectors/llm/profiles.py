@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib.resources import files
@@ -12,11 +12,9 @@ from typing import Any
 import yaml
 
 from agents.errors import Fatal
+from connectors.llm.endpoint import NO_KEY, OPENAI_URL, Endpoint
 
 PROFILES = ("fast", "balanced", "powerful")
-OPENAI_URL = "https://api.openai.com/v1"
-KEY_UNSET = "no-key"
-"""Sent where an endpoint needs none: the SDK insists on some key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +51,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An OpenAI-compatible server."""
-
-    base_url: str
-    api_key: str = field(repr=False, default=KEY_UNSET)
-    key_variable: str = "HIL_LLM_API_KEY"
-    """The environment variable to set when the key is refused."""
-    provider: str = "local"
-
-
-@dataclass(frozen=True, slots=True)
 class LlmSettings:
     endpoint: Endpoint
     models: Mapping[str, Model]
@@ -93,14 +80,15 @@ def configure(environ: Mapping[str, str], *, rehearsal_url: str | None = None) -
     own = environ.get("HIL_LLM_BASE_URL", "").strip()
     key = environ.get("OPENAI_API_KEY", "").strip()
     if own:
-        endpoint = Endpoint(own, environ.get("HIL_LLM_API_KEY", "").strip() or KEY_UNSET)
+        endpoint = Endpoint("local", own, environ.get("HIL_LLM_API_KEY", "").strip() or NO_KEY)
         some = next((name for name in reversed(named.values()) if name), None)
         defaults = dict.fromkeys(PROFILES, some) if some else _data()["profiles"]["rehearsal"]
     elif key:
-        endpoint = Endpoint(OPENAI_URL, key, key_variable="OPENAI_API_KEY", provider="openai")
+        url = environ.get("HIL_OPENAI_BASE_URL", "").strip() or OPENAI_URL
+        endpoint = Endpoint("openai", url, key, key_variable="OPENAI_API_KEY", url_variable="HIL_OPENAI_BASE_URL")
         defaults = _data()["profiles"]["openai"]
     elif rehearsal_url:
-        endpoint = Endpoint(rehearsal_url, provider="rehearsal")
+        endpoint = Endpoint("rehearsal", rehearsal_url)
         defaults = _data()["profiles"]["rehearsal"]
     else:
         raise Fatal(

@@ -55,6 +55,11 @@ def test_every_variable_arrives_in_its_field() -> None:
             "HIL_LLM_BASE_URL": "http://localhost:11434/v1",
             "HIL_LLM_API_KEY": "a",
             "OPENAI_API_KEY": "b",
+            "HIL_OPENAI_BASE_URL": "https://proxy.example/v1",
+            "ANTHROPIC_API_KEY": "d",
+            "HIL_ANTHROPIC_BASE_URL": "https://proxy.example",
+            "HIL_LLM_CONNECT_SECONDS": "0.5",
+            "HIL_LLM_TOTAL_SECONDS": "90",
             "HIL_COMPOSIO_BASE_URL": "https://composio.example",
             "COMPOSIO_API_KEY": "c",
             "HIL_MODEL_FAST": "small",
@@ -73,6 +78,10 @@ def test_every_variable_arrives_in_its_field() -> None:
         llm_base_url="http://localhost:11434/v1",
         llm_api_key="a",
         openai_api_key="b",
+        openai_base_url="https://proxy.example/v1",
+        anthropic_api_key="d",
+        anthropic_base_url="https://proxy.example",
+        patience={"HIL_LLM_CONNECT_SECONDS": "0.5", "HIL_LLM_TOTAL_SECONDS": "90"},
         composio_base_url="https://composio.example",
         composio_api_key="c",
         models={"fast": "small", "powerful": "large"},
@@ -95,6 +104,13 @@ def test_a_bootstrap_that_is_no_address_is_refused_with_an_example(address: str)
         Settings.from_environment({"HIL_KAFKA_BOOTSTRAP": address})
 
 
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf", "3601"])
+def test_a_limit_that_is_no_time_is_refused(seconds: str) -> None:
+    """An endless wait is no setting, it is a mistake."""
+    with pytest.raises(SettingsError, match=r"HIL_LLM_TOTAL_SECONDS .*seconds from"):
+        Settings.from_environment({"HIL_LLM_TOTAL_SECONDS": seconds})
+
+
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "hunter2", "postgresql://u:hunter2@h:port/d"])
 def test_a_refused_database_url_is_not_repeated(url: str) -> None:
     """It may hold a password, and messages end up in logs."""
@@ -105,7 +121,8 @@ def test_a_refused_database_url_is_not_repeated(url: str) -> None:
 
 def test_secrets_are_not_in_the_printed_settings() -> None:
     """A debugging print must not leak keys."""
-    printed = repr(Settings(database_url="hunter1", llm_api_key="hunter2", openai_api_key="hunter3", composio_api_key="hunter4"))
+    keys = {"llm_api_key": "hunter2", "openai_api_key": "hunter3", "composio_api_key": "hunter4", "anthropic_api_key": "hunter5"}
+    printed = repr(Settings(database_url="hunter1", **keys))
     assert "hunter" not in printed
 
 
