@@ -79,7 +79,7 @@ class StepJournal:
     def spent_micro_usd(self, attempt: int) -> tuple[int, int]:
         """By attempts that have ended, and by this one before it was interrupted."""
         calls = (entry.value for entry in self._entries.values() if entry.value is not None and "cost" in entry.value)
-        mine = sum(int(call["cost"]) for call in calls if call.get("attempt") == attempt)
+        mine = sum(int(call.get("spent", call["cost"])) for call in calls if call.get("attempt") == attempt)
         return self._execution.spent_micro_usd, mine
 
     def finished(self, attempt: int, at_ms: int, completion: Outgoing, cost_micro_usd: int, *, keep: bool) -> Execution:

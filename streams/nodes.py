@@ -20,9 +20,10 @@ from agents.router.allowances import Allowances, BudgetedModel
 from agents.router.budget import OverBudget
 from schemas.base import trusted
 from schemas.codec import Unencodable, decode
-from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.events import NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
+from streams.books import spent
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
@@ -48,7 +49,9 @@ class Workshop(Protocol):
 
     def timeout_seconds(self, name: str) -> float: ...
 
-    def model(self) -> ChatModel: ...
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
+        """The model behind this node's calls: whoever chooses one knows whose calls they are."""
+        ...
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
         """The tools this node may use, for the entity this task is about. Raises Fatal."""
@@ -97,7 +100,7 @@ class Nodes:
         ending = await self._attempt(task, journal, meter)
         await journal.settled()
         now_ms = self._clock_ms()
-        for event in _spent(task, meter, now_ms):
+        for event in spent(task, meter, now_ms):
             step.publish(outgoing(event))
         completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
         step.publish(completion)
@@ -139,7 +142,9 @@ class Nodes:
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
         budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
-        chosen = BudgetedModel(self._workshop.model(), budget) if budget else self._workshop.model()
+        chosen = self._workshop.model(workflow, planned.node, task)
+        if budget:
+            chosen = BudgetedModel(chosen, budget)
         model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
@@ -233,48 +238,3 @@ def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durati
         "retry_after_ms": ending.retry_after_ms,
     }
     return trusted(NodeCompleted, completed)
-
-
-def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:
-    """One event per model call and tool call of this attempt, in their order."""
-    shared: dict[str, Any] = {
-        "time_ms": now_ms,
-        "conversation_id": task.conversation_id,
-        "run_id": task.run_id,
-        "node_id": task.node_id,
-        "execution_id": task.execution_id,
-        "attempt": task.attempt,
-        "workflow": task.workflow,
-    }
-    calls = [
-        ModelCalled(
-            id=derive(task.execution_id, task.attempt, call.step),
-            agent=task.agent,
-            profile=call.profile,
-            provider=call.provider,
-            model=call.model,
-            success=call.success,
-            error=call.error,
-            input_text_tokens=call.input_text_tokens,
-            cached_text_tokens=call.cached_text_tokens,
-            output_text_tokens=call.output_text_tokens,
-            cost_micro_usd=call.cost_micro_usd,
-            latency_ms=call.latency_ms,
-            **shared,
-        )
-        for call in meter.fresh_model_calls()
-    ]
-    uses = [
-        ActionUsed(
-            id=derive(task.execution_id, task.attempt, use.step),
-            app=use.app,
-            action=use.action,
-            entity_id=use.entity_id,
-            success=use.success,
-            error=use.error,
-            latency_ms=use.latency_ms,
-            **shared,
-        )
-        for use in meter.fresh_tool_uses()
-    ]
-    return [*calls, *uses]

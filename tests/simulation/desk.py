@@ -107,7 +107,7 @@ class Desk:
     def timeout_seconds(self, name: str) -> float:
         return 600.0
 
-    def model(self) -> ChatModel:
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
         return Model(self._shop)
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:

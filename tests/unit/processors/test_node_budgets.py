@@ -70,7 +70,7 @@ class Workshop:
     def timeout_seconds(self, name: str) -> float:
         return 30
 
-    def model(self) -> Priced:
+    def model(self, workflow: Any, node: Any, task: Any) -> Priced:
         return self.chat
 
     async def tools(self, workflow: Any, node: Any, task: Any) -> Shop:
