@@ -26,6 +26,8 @@ _REFUSALS = (
     kafka_errors.InvalidProducerEpoch,
     kafka_errors.InvalidProducerIdMapping,
     kafka_errors.InvalidTxnState,
+    # What aiokafka says to the next `send` when a refusal has just ended the transaction that was begun.
+    kafka_errors.IllegalOperation,
 )
 
 
