@@ -1,6 +1,6 @@
 # make run    the whole thing on this machine: Kafka, Postgres, agents; sends the bundled messages and shows the answers
 # make test   every test, against a real Kafka and a real Postgres
-# make simulate SEEDS=2000 [FROM=0] [JOBS=2]   that many schedules of everything going wrong; REPLAY=… for one that failed
+# make simulate SEEDS=2000 [FROM=0] [JOBS=2] [SUMMARY=file]   that many schedules of everything going wrong; REPLAY=… for one that failed
 # make chaos [KILLS=200] [ONLY=kills,broker]   kills, freezes and restarts of a running deployment, counted from outside
 # make bench [ONLY=a,c] [QUICK=1]   runs/s, latency, growth, restore, beside the bare client; tables, and bench/results/*.json
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
@@ -35,7 +35,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist loadgroup --cov --cov-report=term --no-cov-on-fail $(ARGS)
 
 simulate: $(READY)
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) --jobs $(or $(JOBS),2) --replay "$(REPLAY)"
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) --jobs $(or $(JOBS),2) $(if $(SUMMARY),--summary $(SUMMARY)) --replay "$(REPLAY)"
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(ONLY),--only $(ONLY)) $(ARGS)

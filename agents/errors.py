@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from agents.ports import ModelAttempt
 
 
 class NodeFailure(Exception):
@@ -14,6 +17,9 @@ class NodeFailure(Exception):
 
     reached: bool = True
     """False when the failure came before anything outside was asked."""
+
+    attempts: tuple[ModelAttempt, ...] = ()
+    """Every try at a model behind a failed model call, for the books. Read them with `attempts_of`."""
 
     def at(self, provider: str, model: str) -> Self:
         """Name the provider and model that failed."""
@@ -39,3 +45,14 @@ class Park(NodeFailure):
 
 class Fatal(NodeFailure):
     """Would fail again in the same way: the node has failed."""
+
+
+def note_attempts(error: BaseException, attempts: tuple[ModelAttempt, ...]) -> None:
+    """Let an error carry the tries that were made before it: also a cancellation, which is not ours to replace."""
+    error.attempts = attempts  # type: ignore[attr-defined]  # an exception takes any attribute
+
+
+def attempts_of(error: BaseException) -> tuple[ModelAttempt, ...]:
+    """What `note_attempts` noted; empty when nothing was."""
+    found: tuple[ModelAttempt, ...] = getattr(error, "attempts", ())
+    return found

@@ -7,12 +7,12 @@ only a person can say whether it acted. Steps are named by order, which is the s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import Any, Protocol
 
 from agents.errors import Park, Retryable
 from agents.jsonable import digest, shown
-from agents.ports import ChatModel, ChatReply, ChatRequest, ToolCall, ToolResult, Tools, ToolSpec
+from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,13 @@ def _kept(reply: ChatReply) -> dict[str, Any]:
         "ms": reply.latency_ms,
         "finish": reply.finish_reason,
     }
+    if reply.cache_write_text_tokens or reply.reasoning_text_tokens:
+        kept["parts"] = [reply.cache_write_text_tokens, reply.reasoning_text_tokens]
+    if reply.first_token_ms is not None:
+        kept["first_ms"] = reply.first_token_ms
+    if reply.attempts:
+        kept["attempts"] = [_kept_attempt(attempt) for attempt in reply.attempts]
+        kept["spent"] = sum(attempt.cost_micro_usd for attempt in reply.attempts)
     if reply.tool_calls:
         kept["calls"] = [
             [
@@ -140,13 +147,35 @@ def _kept(reply: ChatReply) -> dict[str, Any]:
     return kept
 
 
+def _kept_attempt(attempt: ModelAttempt) -> dict[str, Any]:
+    """All of it but its defaults: the events of an attempt that starts over are the same as before."""
+    kept: dict[str, Any] = {}
+    for field in fields(ModelAttempt):
+        value = getattr(attempt, field.name)
+        if field.default is MISSING or value != field.default:
+            kept[field.name] = list(astuple(value)) if isinstance(value, Usage) else value
+    if attempt.candidates:
+        kept["candidates"] = [dict(each) for each in attempt.candidates]
+    return kept
+
+
+def _attempt(kept: Mapping[str, Any]) -> ModelAttempt:
+    made = dict(kept)
+    for name in ("usage", "estimated"):
+        if name in made:
+            made[name] = Usage(*made[name])
+    if "candidates" in made:
+        made["candidates"] = list(made["candidates"])
+    return ModelAttempt(**made)
+
+
 def _of_earlier(value: Mapping[str, Any], attempt: int | None) -> bool:
     """Whether an attempt that has ended made this entry, so that it stands in that one's books."""
     return attempt is None or value.get("attempt") != attempt
 
 
 def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
-    tokens = kept["tokens"]
+    tokens, parts = kept["tokens"], kept.get("parts", (0, 0))
     return ChatReply(
         text=kept["text"],
         tool_calls=tuple(ToolCall(*call) for call in kept.get("calls", ())),
@@ -159,4 +188,8 @@ def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
         latency_ms=kept["ms"],
         finish_reason=kept["finish"],
         replayed=replayed,
+        cache_write_text_tokens=parts[0],
+        reasoning_text_tokens=parts[1],
+        first_token_ms=kept.get("first_ms"),
+        attempts=tuple(map(_attempt, kept.get("attempts", ()))),
     )

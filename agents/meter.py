@@ -1,4 +1,4 @@
-"""Counts what one attempt of a node spends: every model call and every tool use, success or not.
+"""Counts what one attempt of a node spends: every try at a model and every tool use, success or not.
 
 Put outermost, over the journal's wrappers. What an earlier attempt did and the journal answered is marked `replayed` and stands
 in that attempt's books: it makes no event and adds nothing to these sums, so the sums of all attempts are what the node cost.
@@ -6,31 +6,32 @@ in that attempt's books: it makes no event and adds nothing to these sums, so th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from agents.errors import NodeFailure
-from agents.ports import ChatModel, ChatReply, ChatRequest, ToolCall, ToolResult, Tools, ToolSpec
+from agents.errors import NodeFailure, attempts_of
+from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
+    """One try at one model for one of the agent's calls."""
+
     step: str
-    """`model-1`, `model-2`, …: the journal's name for it, stable over repeats."""
+    """`model-1`, `model-2`, …: the journal's name for the call, stable over repeats."""
+    candidate: int
+    """Which model was tried for it: 1 for the first choice, then its fallbacks."""
     profile: str
-    provider: str
-    model: str
-    success: bool
-    error: str | None = None
-    input_text_tokens: int = 0
-    cached_text_tokens: int = 0
-    output_text_tokens: int = 0
-    cost_micro_usd: int = 0
-    latency_ms: int = 0
+    attempt: ModelAttempt
     replayed: bool = False
+
+    @property
+    def success(self) -> bool:
+        return self.attempt.outcome == "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,20 @@ class Meter:
 
     @property
     def cost_micro_usd(self) -> int:
-        return sum(call.cost_micro_usd for call in self.fresh_model_calls())
+        return sum(call.attempt.cost_micro_usd for call in self.fresh_model_calls())
 
     @property
     def input_text_tokens(self) -> int:
-        return sum(call.input_text_tokens for call in self.fresh_model_calls())
+        return sum(call.attempt.usage.input_text_tokens for call in self.fresh_model_calls())
 
     @property
     def output_text_tokens(self) -> int:
-        return sum(call.output_text_tokens for call in self.fresh_model_calls())
+        return sum(call.attempt.usage.output_text_tokens for call in self.fresh_model_calls())
 
     @property
     def models(self) -> list[str]:
         """The models that answered, each once, in order."""
-        return list(dict.fromkeys(call.model for call in self.model_calls if call.success))
+        return list(dict.fromkeys(call.attempt.model for call in self.model_calls if call.success))
 
     @property
     def tools(self) -> list[str]:
@@ -96,34 +97,43 @@ class MeteredModel:
         try:
             reply = await self._model.complete(request)
         except NodeFailure as failure:
-            self._meter.model_calls.append(
-                ModelCall(
-                    step=step,
-                    profile=request.profile,
-                    provider=failure.provider,
-                    model=failure.model,
-                    success=False,
-                    error=str(failure),
-                    latency_ms=round((self._clock() - started) * 1000),
-                )
-            )
+            spent = round((self._clock() - started) * 1000)
+            self._book(step, request, attempts_of(failure) or (_failed(failure, spent),))
             raise
-        self._meter.model_calls.append(
-            ModelCall(
-                step=step,
-                profile=request.profile,
-                provider=reply.provider,
-                model=reply.model,
-                success=True,
-                input_text_tokens=reply.input_text_tokens,
-                cached_text_tokens=reply.cached_text_tokens,
-                output_text_tokens=reply.output_text_tokens,
-                cost_micro_usd=reply.cost_micro_usd,
-                latency_ms=reply.latency_ms,
-                replayed=reply.replayed,
-            )
-        )
+        except asyncio.CancelledError as cancelled:  # what was asked is paid all the same
+            self._book(step, request, attempts_of(cancelled))
+            raise
+        self._book(step, request, reply.attempts or (_only(reply),), replayed=reply.replayed)
         return reply
+
+    def _book(self, step: str, request: ChatRequest, attempts: Sequence[ModelAttempt], *, replayed: bool = False) -> None:
+        self._meter.model_calls.extend(
+            ModelCall(step, candidate, request.profile, attempt, replayed) for candidate, attempt in enumerate(attempts, 1)
+        )
+
+
+def _failed(failure: NodeFailure, latency_ms: int) -> ModelAttempt:
+    """The record of a failure whose model keeps no books of its own."""
+    return ModelAttempt(failure.provider, failure.model, "failed", error=str(failure), latency_ms=latency_ms)
+
+
+def _only(reply: ChatReply) -> ModelAttempt:
+    """The record of a reply whose model keeps no books of its own."""
+    return ModelAttempt(
+        reply.provider,
+        reply.model,
+        "ok",
+        usage=Usage(
+            reply.input_text_tokens,
+            reply.cached_text_tokens,
+            reply.cache_write_text_tokens,
+            reply.output_text_tokens,
+            reply.reasoning_text_tokens,
+        ),
+        cost_micro_usd=reply.cost_micro_usd,
+        latency_ms=reply.latency_ms,
+        first_token_ms=reply.first_token_ms,
+    )
 
 
 class MeteredTools:

@@ -6,11 +6,13 @@ import hashlib
 import keyword
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 MAX_LENGTH = 64
 """What OpenAI accepts as a function name."""
 
 
+@lru_cache(4096)
 def wire_name(name: str) -> str:
     """`name` as a Python identifier of at most 64 characters; the same name always gives the same result."""
     written = re.sub(r"[^A-Za-z0-9_]", "_", name)

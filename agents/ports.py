@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from agents.router.budget import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class ChatRequest:
     output_schema: Mapping[str, Any] | None = None
     temperature: float | None = None
     max_tokens: int = 4096
+    budget: Budget | None = field(default=None, repr=False, compare=False)
+    """What it may draw on; None: nothing bounds it."""
 
 
 @dataclass(frozen=True, slots=True)

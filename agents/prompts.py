@@ -75,6 +75,7 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
     knowledge: Sequence[Passage] = ()
     if HISTORY in names or HISTORY in sources:
         limit = plan.window
+        limit = limit if task.earlier is None else min(limit, task.earlier)
         history = await memory.history(task.conversation_id, before=task.ordinal, limit=limit) if limit else ()
     if (KNOWLEDGE in names or KNOWLEDGE in sources) and said.strip():
         knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=plan.top_k)
@@ -113,17 +114,14 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
 def profile_of(label: str | None, profiles: Mapping[str, Any]) -> str:
     """The profile behind a node's label: what the definition says it stands for, else the label itself; balanced without one.
 
-    A profile of the author's own making (a mapping) counts as the one it names under `profile`, else as the label when that is a
-    known profile, else as balanced.
+    A profile of the author's own making (a mapping that says more than another's name) has its label as its name.
     """
     if not label:
         return DEFAULT_PROFILE
     meant = profiles.get(label, label)
     if isinstance(meant, Mapping):
         named = meant.get("profile")
-        if isinstance(named, str) and named:
-            return named
-        return label if label in PROFILES else DEFAULT_PROFILE
+        return named if isinstance(named, str) and named and len(meant) == 1 else label
     return meant if isinstance(meant, str) and meant else label
 
 

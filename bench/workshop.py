@@ -78,7 +78,7 @@ class BenchWorkshop:
     def timeout_seconds(self, name: str) -> float:
         return 60.0
 
-    def model(self) -> ChatModel:
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
         return BenchModel()
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
 DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
 PARTITIONS_EMBEDDED = 4
+CONVERSATION_TTL_S = 30 * 86_400
+YEAR_S = 365 * 86_400
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 PROFILES = ("fast", "balanced", "powerful")
+PATIENCE = tuple(f"HIL_LLM_{limit}_SECONDS" for limit in ("CONNECT", "FIRST_TOKEN", "TOTAL"))
 EMBEDDINGS = tuple(f"HIL_EMBEDDINGS_{name}" for name in ("MODEL", "BASE_URL", "API_KEY", "DIMENSIONS"))
 
 
@@ -44,16 +49,32 @@ class Settings:
     """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
     instance: str | None = None
     """HIL_INSTANCE: a name this process keeps over restarts and shares with no other: it gets its partitions back at once."""
-    session_timeout_ms: int = 4_500
+    session_timeout_ms: int = 3_000
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
+    standby: bool = False
+    """HIL_STANDBY: on or off; follow the states of partitions that others own, to take them over sooner."""
+    conversation_ttl_s: int = CONVERSATION_TTL_S
+    """HIL_CONVERSATION_TTL: how long a conversation may be idle before its state is forgotten."""
     node_concurrency: int | None = None
     """HIL_NODE_CONCURRENCY: tasks of one partition a node worker has in hand at once; by agent type when not set."""
+    daily_budget: Decimal | None = None
+    """HIL_DAILY_BUDGET: US dollars that all workflows together may spend in a UTC day."""
+    monthly_budget: Decimal | None = None
+    """HIL_MONTHLY_BUDGET: the same for a UTC month."""
     llm_base_url: str | None = None
     """HIL_LLM_BASE_URL: any OpenAI-compatible endpoint."""
     llm_api_key: str | None = field(default=None, repr=False)
     """HIL_LLM_API_KEY: the key for HIL_LLM_BASE_URL, if it wants one."""
     openai_api_key: str | None = field(default=None, repr=False)
     """OPENAI_API_KEY: use OpenAI itself."""
+    openai_base_url: str | None = None
+    """HIL_OPENAI_BASE_URL: a proxy in front of OpenAI, with the version: ends in /v1."""
+    anthropic_api_key: str | None = field(default=None, repr=False)
+    """ANTHROPIC_API_KEY: use Anthropic itself."""
+    anthropic_base_url: str | None = None
+    """HIL_ANTHROPIC_BASE_URL: a proxy in front of Anthropic."""
+    patience: Mapping[str, str] = field(default_factory=dict)
+    """HIL_LLM_CONNECT_SECONDS, HIL_LLM_FIRST_TOKEN_SECONDS, HIL_LLM_TOTAL_SECONDS: variable → value, only those that are set."""
     composio_base_url: str | None = None
     """HIL_COMPOSIO_BASE_URL: an endpoint that speaks Composio's v3.1 wire."""
     composio_api_key: str | None = field(default=None, repr=False)
@@ -76,6 +97,10 @@ class Settings:
             "HIL_LLM_BASE_URL": self.llm_base_url,
             "HIL_LLM_API_KEY": self.llm_api_key,
             "OPENAI_API_KEY": self.openai_api_key,
+            "HIL_OPENAI_BASE_URL": self.openai_base_url,
+            "ANTHROPIC_API_KEY": self.anthropic_api_key,
+            "HIL_ANTHROPIC_BASE_URL": self.anthropic_base_url,
+            **self.patience,
             "HIL_COMPOSIO_BASE_URL": self.composio_base_url,
             "COMPOSIO_API_KEY": self.composio_api_key,
             **{f"HIL_MODEL_{profile.upper()}": model for profile, model in self.models.items()},
@@ -97,11 +122,19 @@ class Settings:
             replication=reader.number("HIL_REPLICATION", 1, 32_767),
             default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
             instance=reader.text("HIL_INSTANCE"),
-            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 4_500,
+            session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
+            standby=reader.switch("HIL_STANDBY"),
+            conversation_ttl_s=reader.duration("HIL_CONVERSATION_TTL", 10 * YEAR_S) or CONVERSATION_TTL_S,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
+            daily_budget=reader.dollars("HIL_DAILY_BUDGET"),
+            monthly_budget=reader.dollars("HIL_MONTHLY_BUDGET"),
             llm_base_url=reader.url("HIL_LLM_BASE_URL", ("http", "https"), "http://localhost:11434/v1"),
             llm_api_key=reader.text("HIL_LLM_API_KEY"),
             openai_api_key=reader.text("OPENAI_API_KEY"),
+            openai_base_url=reader.url("HIL_OPENAI_BASE_URL", ("http", "https"), "https://proxy.example/v1"),
+            anthropic_api_key=reader.text("ANTHROPIC_API_KEY"),
+            anthropic_base_url=reader.url("HIL_ANTHROPIC_BASE_URL", ("http", "https"), "https://proxy.example"),
+            patience={name: value for name in PATIENCE if (value := reader.seconds(name, 0.05, 3_600))},
             composio_base_url=reader.url("HIL_COMPOSIO_BASE_URL", ("http", "https"), "http://localhost:8700"),
             composio_api_key=reader.text("COMPOSIO_API_KEY"),
             catalog=reader.file("HIL_CATALOG"),
@@ -127,10 +160,18 @@ VARIABLES = frozenset(
         "HIL_DEFAULT_WORKFLOW",
         "HIL_INSTANCE",
         "HIL_SESSION_TIMEOUT_MS",
+        "HIL_STANDBY",
+        "HIL_CONVERSATION_TTL",
         "HIL_NODE_CONCURRENCY",
+        "HIL_DAILY_BUDGET",
+        "HIL_MONTHLY_BUDGET",
         "HIL_LLM_BASE_URL",
         "HIL_LLM_API_KEY",
         "OPENAI_API_KEY",
+        "HIL_OPENAI_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        "HIL_ANTHROPIC_BASE_URL",
+        *PATIENCE,
         "HIL_COMPOSIO_BASE_URL",
         "COMPOSIO_API_KEY",
         "HIL_CATALOG",
@@ -165,6 +206,52 @@ class _Reader:
             self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
             return None
         return int(text)
+
+    def switch(self, name: str) -> bool:
+        text = self.text(name)
+        if text not in (None, "on", "off"):
+            self.faults.append(f"{name} is {text!r}: set it to on or off, or unset it, which is off")
+        return text == "on"
+
+    def duration(self, name: str, high: int) -> int | None:
+        """In seconds."""
+        text = self.text(name)
+        if text is None:
+            return None
+        number, unit = text[:-1], text[-1]
+        if not (number.isascii() and number.isdigit() and unit in UNITS and 0 < int(number) * UNITS[unit] <= high):
+            self.faults.append(
+                f"{name} is {text!r}: set it to a whole number with s, m, h or d, as in 30d, "
+                f"at most {high // UNITS['d']}d, or unset it"
+            )
+            return None
+        return int(number) * UNITS[unit]
+
+    def dollars(self, name: str) -> Decimal | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            amount = Decimal(text.removeprefix("$"))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not (amount.is_finite() and amount >= 0):
+            self.faults.append(f"{name} is {text!r}: set it to US dollars, such as 100 or 2.50, or unset it")
+            return None
+        return amount
+
+    def seconds(self, name: str, low: float, high: float) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            usable = low <= float(text) <= high
+        except ValueError:
+            usable = False
+        if not usable:
+            self.faults.append(f"{name} is {text!r}: set it to seconds from {low:g} to {high:g}, or unset it")
+            return None
+        return text
 
     def url(self, name: str, schemes: tuple[str, ...], example: str) -> str | None:
         text = self.text(name)

@@ -79,7 +79,14 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic(
             WORKFLOW_EVENTS,
-            (events.RunStarted, events.NodeRequested, events.NodeFinished, events.RunFinished, events.MessageSetAside),
+            (
+                events.RunStarted,
+                events.NodeRequested,
+                events.NodeFinished,
+                events.RunFinished,
+                events.MessageSetAside,
+                events.ConversationExpired,
+            ),
             retention_ms=7 * 365 * DAY_MS,
         ),
         Topic(CUSTOMER_RESPONSES, (events.CustomerResponse,), retention_ms=30 * DAY_MS, encoding="json"),

@@ -6,19 +6,24 @@ from collections.abc import Callable
 
 from schemas.events import CancelRequested, MessageReceived, NodeCompleted, RerunRequested, TimerFired
 from schemas.ids import derive
+from schemas.topics import DAY_MS
 from streams.core.reducer import decide
-from streams.core.state import Conversation, Timer
+from streams.core.state import Conversation, Timer, idle_timer
 from streams.definitions import Definitions
+from streams.idle import IdleConversations
 from streams.runtime import PartitionView, Record, Step
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
 
 
 class Conversations:
-    def __init__(self, definitions: Definitions, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, definitions: Definitions, *, clock_ms: Callable[[], int], ttl_ms: int = 30 * DAY_MS) -> None:
+        """`ttl_ms`: how long a conversation may be idle before it is forgotten."""
         self._definitions = definitions
         self._clock_ms = clock_ms
+        self._ttl_ms = ttl_ms
         self._timers: dict[int, DueTimers[tuple[str, Timer]]] = {}
+        self._idle: dict[int, IdleConversations] = {}
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
         event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
@@ -28,8 +33,10 @@ class Conversations:
         decision = decide(before, event, self._definitions.graphs)
         for output in decision.outputs:
             step.publish(outgoing(output))
+        if before is None and decision.conversation is None:
+            return
         step.put(event.conversation_id, decision.conversation)
-        if decision.conversation.timers:
+        if decision.conversation is not None:
             self._remember(step.partition, event.conversation_id, decision.conversation, before)
 
     def opened(self, partition: PartitionView[Conversation]) -> None:
@@ -50,16 +57,41 @@ class Conversations:
             partition.publish(outgoing(fired))
 
         timers = self._timers[partition.partition] = DueTimers(fire, self._clock_ms)
+        idle = self._idle[partition.partition] = IdleConversations(
+            lambda conversation_id: self._look(partition, conversation_id), self._clock_ms, self._ttl_ms
+        )
+        now = self._clock_ms()
         for conversation_id, conversation in partition.items():
             for timer in conversation.timers:
                 timers.add(timer.due_ms, (conversation_id, timer))
+            idle.add(conversation_id, (conversation.idle_ms or now) + self._ttl_ms)
 
     def closed(self, partition: int) -> None:
-        timers = self._timers.pop(partition, None)
-        if timers is not None:
-            timers.close()
+        for waiting in (self._timers.pop(partition, None), self._idle.pop(partition, None)):
+            if waiting is not None:
+                waiting.close()
+
+    def _look(self, partition: PartitionView[Conversation], conversation_id: str) -> int | None:
+        """Ask for the end of a conversation that was idle for its time to live. When to look again, in ms; None: it is gone.
+
+        Whether it ends is decided like everything else, by the event's place among the others.
+        """
+        conversation, now = partition.get(conversation_id), self._clock_ms()
+        if conversation is None:
+            return None
+        due_ms = conversation.idle_ms + self._ttl_ms
+        if not conversation.idle_ms or due_ms > now:
+            return due_ms if conversation.idle_ms else now + self._ttl_ms
+        timer_id = idle_timer(conversation_id, conversation)
+        fired = TimerFired(
+            id=derive(timer_id, "fired"), time_ms=now, conversation_id=conversation_id, timer_id=timer_id, due_ms=due_ms
+        )
+        partition.publish(outgoing(fired))
+        return now + self._ttl_ms
 
     def _remember(self, partition: int, conversation_id: str, after: Conversation, before: Conversation | None) -> None:
+        if before is None:
+            self._idle[partition].add(conversation_id, self._clock_ms() + self._ttl_ms)
         known = before.timers if before is not None else ()
         for timer in after.timers:
             if timer not in known:

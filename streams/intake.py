@@ -43,4 +43,5 @@ def admit(record: Record, message: InboundMessage, workflow: Workflow) -> Messag
         customer_email=message.customer_email,
         context=message.context,
         origin=origin,
+        ordinal_base=max(0, record.timestamp_ms),
     )

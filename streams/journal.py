@@ -21,6 +21,8 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     finished_ms: int = 0
     completion: tuple[bytes, tuple[tuple[str, bytes], ...]] | None = None
     """The record that was published, value and headers."""
+    spent_micro_usd: int = 0
+    """By all attempts that have ended."""
 
 
 class ExecutionCodec:
@@ -58,6 +60,7 @@ class StepJournal:
         return self._entries.get(step)
 
     async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
+        await self._step.act()
         self._entries[step] = Entry(intent=detail)
         await self._save_now()
 
@@ -68,16 +71,24 @@ class StepJournal:
             self._unsaved = True
         else:
             await self._save_now()
+            self._step.acted()
 
     async def settled(self) -> None:
         """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""
         if self._saving:
             await asyncio.gather(*self._saving)
 
-    def finished(self, attempt: int, at_ms: int, completion: Outgoing, *, keep: bool) -> Execution:
+    def spent_micro_usd(self, attempt: int) -> tuple[int, int]:
+        """By attempts that have ended, and by this one before it was interrupted."""
+        calls = (entry.value for entry in self._entries.values() if entry.value is not None and "cost" in entry.value)
+        mine = sum(int(call.get("spent", call["cost"])) for call in calls if call.get("attempt") == attempt)
+        return self._execution.spent_micro_usd, mine
+
+    def finished(self, attempt: int, at_ms: int, completion: Outgoing, cost_micro_usd: int, *, keep: bool) -> Execution:
         assert completion.value is not None
         kept = self._entries if keep else {step: entry for step, entry in self._entries.items() if entry.intent is not None}
-        return Execution(kept, attempt, at_ms, (completion.value, completion.headers))
+        spent = self._execution.spent_micro_usd + cost_micro_usd
+        return Execution(kept, attempt, at_ms, (completion.value, completion.headers), spent)
 
     async def _save_now(self) -> None:
         saving = asyncio.ensure_future(self._save())

@@ -9,16 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from msgspec.structs import replace as struct_replace
+
 from agents.errors import Fatal, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
+from agents.router.allowances import Allowances, BudgetedModel
+from agents.router.budget import OverBudget
 from schemas.base import trusted
 from schemas.codec import Unencodable, decode
-from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.events import NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
+from streams.books import spent
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
@@ -44,7 +49,9 @@ class Workshop(Protocol):
 
     def timeout_seconds(self, name: str) -> float: ...
 
-    def model(self) -> ChatModel: ...
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
+        """The model behind this node's calls: whoever chooses one knows whose calls they are."""
+        ...
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
         """The tools this node may use, for the entity this task is about. Raises Fatal."""
@@ -63,8 +70,17 @@ class Ending:
 
 
 class Nodes:
-    def __init__(self, definitions: Definitions, workshop: Workshop, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        workshop: Workshop,
+        *,
+        clock_ms: Callable[[], int],
+        allowances: Allowances | None = None,
+    ) -> None:
+        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone."""
         self._definitions = definitions
+        self._allowances = allowances or Allowances()
         self._workshop = workshop
         self._clock_ms = clock_ms
         self._finished: dict[int, deque[tuple[int, str]]] = {}
@@ -77,18 +93,19 @@ class Nodes:
             step.publish(known)
             if task.attempt > execution.finished_attempt:
                 assert known.value is not None
-                ended = Execution(execution.entries, task.attempt, execution.finished_ms, (known.value, known.headers))
-                step.put(task.execution_id, ended)
+                answer = (known.value, known.headers)
+                step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
         journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
         ending = await self._attempt(task, journal, meter)
         await journal.settled()
         now_ms = self._clock_ms()
-        for event in _spent(task, meter, now_ms):
+        for event in spent(task, meter, now_ms):
             step.publish(outgoing(event))
         completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
         step.publish(completion)
-        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, keep=ending.outcome is Outcome.RETRYABLE))
+        keep = ending.outcome is Outcome.RETRYABLE
+        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
         self._forget(step, task.execution_id, now_ms)
 
     def opened(self, partition: PartitionView[Execution]) -> None:
@@ -107,6 +124,8 @@ class Nodes:
             return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
         except Park as failure:
             return Ending(Outcome.PARK, output=failure.details, error=str(failure))
+        except OverBudget as failure:
+            return Ending(Outcome.RETRYABLE if failure.held else Outcome.FATAL, error=str(failure))
         except Fatal as failure:
             return Ending(Outcome.FATAL, error=str(failure))
         except Fenced:
@@ -122,7 +141,11 @@ class Nodes:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
         planned = self._plan(workflow, task.node_id)
         seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        model = MeteredModel(JournaledModel(self._workshop.model(), journal, attempt=task.attempt), meter)
+        budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
+        chosen = self._workshop.model(workflow, planned.node, task)
+        if budget:
+            chosen = BudgetedModel(chosen, budget)
+        model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
@@ -133,6 +156,8 @@ class Nodes:
             raise Retryable(
                 f"node {task.node_id} took longer than {seconds:g} s: raise its timeout_seconds, or use a faster profile"
             ) from error
+        finally:
+            budget.close()
 
     def _plan(self, workflow: Workflow, node_id: str) -> Plan:
         """Raises Fatal; a plan that was made is kept, for a digest means the same for ever."""
@@ -213,48 +238,3 @@ def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durati
         "retry_after_ms": ending.retry_after_ms,
     }
     return trusted(NodeCompleted, completed)
-
-
-def _spent(task: NodeTask, meter: Meter, now_ms: int) -> list[ModelCalled | ActionUsed]:
-    """One event per model call and tool call of this attempt, in their order."""
-    shared: dict[str, Any] = {
-        "time_ms": now_ms,
-        "conversation_id": task.conversation_id,
-        "run_id": task.run_id,
-        "node_id": task.node_id,
-        "execution_id": task.execution_id,
-        "attempt": task.attempt,
-        "workflow": task.workflow,
-    }
-    calls = [
-        ModelCalled(
-            id=derive(task.execution_id, task.attempt, call.step),
-            agent=task.agent,
-            profile=call.profile,
-            provider=call.provider,
-            model=call.model,
-            success=call.success,
-            error=call.error,
-            input_text_tokens=call.input_text_tokens,
-            cached_text_tokens=call.cached_text_tokens,
-            output_text_tokens=call.output_text_tokens,
-            cost_micro_usd=call.cost_micro_usd,
-            latency_ms=call.latency_ms,
-            **shared,
-        )
-        for call in meter.fresh_model_calls()
-    ]
-    uses = [
-        ActionUsed(
-            id=derive(task.execution_id, task.attempt, use.step),
-            app=use.app,
-            action=use.action,
-            entity_id=use.entity_id,
-            success=use.success,
-            error=use.error,
-            latency_ms=use.latency_ms,
-            **shared,
-        )
-        for use in meter.fresh_tool_uses()
-    ]
-    return [*calls, *uses]

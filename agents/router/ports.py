@@ -36,6 +36,8 @@ class Delta:
 
     text: str = ""
     reply: ProviderReply | None = None
+    paid: Usage | None = None
+    """What is paid if the caller stops reading here: the provider's count as far as it gave one, an estimate for the rest."""
 
 
 class ProviderFailure(Exception):
@@ -50,13 +52,16 @@ class ProviderFailure(Exception):
         retry_after_s: float | None = None,
         too_long: bool = False,
         usage: Usage | None = None,
+        usage_estimated: bool = False,
         latency_ms: int = 0,
         first_token_ms: int | None = None,
     ) -> None:
-        """`code`: for tables, e.g. `http_529`, `timeout_first_token`, `reset`, `bad_json`. `usage`: what is paid all the same."""
+        """`code`: for tables, e.g. `http_529`, `timeout_first_token`, `reset`, `bad_json`. `usage`: what is paid all the same,
+        `usage_estimated` when the provider did not count it to the end."""
         super().__init__(message)
         self.kind, self.code, self.retry_after_s, self.too_long = kind, code, retry_after_s, too_long
-        self.usage, self.latency_ms, self.first_token_ms = usage, latency_ms, first_token_ms
+        self.usage, self.usage_estimated = usage, usage_estimated
+        self.latency_ms, self.first_token_ms = latency_ms, first_token_ms
 
 
 class Provider(Protocol):

@@ -19,7 +19,7 @@ import httpx
 from agents.errors import Fatal, Retryable
 from agents.jsonable import NotJson, plain
 from connectors.llm import guard
-from connectors.llm.openai_chat import retry_after
+from connectors.llm.headers import retry_after
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ SELECT topic, partition, 0, 1 FROM unnest($1::text[], $2::integer[]) AS p (topic
 ON CONFLICT (topic, partition) DO UPDATE SET fence = o.fence + 1
 RETURNING topic, partition, next_offset, fence
 """
+# Rows and positions are lost together or not at all, and made again from the log: no batch need wait for the disk.
+_DO_NOT_WAIT = "SET LOCAL synchronous_commit = off"
 _LOCK = """
 SELECT topic, partition, next_offset, fence FROM projection_offsets
 WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::integer[])) ORDER BY topic, partition FOR UPDATE
@@ -109,6 +111,7 @@ class PostgresProjection:
         rejected: Rejected,
     ) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(_DO_NOT_WAIT)
             self._check(positions, await connection.fetch(_LOCK, topics, numbers))
             await _write(connection, events, rejected)
             await connection.execute(

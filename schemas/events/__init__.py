@@ -14,13 +14,22 @@ from schemas.events.ledger import AgentHealth, Alert, RollupChanged
 from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
 from schemas.events.usage import ActionUsed, ModelCalled
-from schemas.events.workflow import MessageSetAside, NodeFinished, NodeRequested, NodeStatus, RunFinished, RunStarted
+from schemas.events.workflow import (
+    ConversationExpired,
+    MessageSetAside,
+    NodeFinished,
+    NodeRequested,
+    NodeStatus,
+    RunFinished,
+    RunStarted,
+)
 
 __all__ = [
     "ActionUsed",
     "AgentHealth",
     "Alert",
     "CancelRequested",
+    "ConversationExpired",
     "CustomerResponse",
     "DeadLetter",
     "DeadLetterSettled",

@@ -28,6 +28,9 @@ class MessageReceived(Event):
     """Input fields beyond those of a message, for runs that are started with data rather than words."""
     origin: str = ""
     """topic-partition-offset of the record the customer wrote."""
+    ordinal_base: int = 0
+    """Where ordinals begin, should the conversation begin with this message: its first message has the next one. A time in ms,
+    and so beyond every ordinal of a conversation of the same id that was forgotten."""
 
 
 class Outcome(StrEnum):
@@ -69,7 +72,7 @@ class NodeCompleted(Event):
 
 
 class TimerFired(Event):
-    """A timer in the conversation's state came due. Time enters the reducer through this event alone."""
+    """A timer in the conversation's state came due, or its time to live is over. Time enters the reducer through this alone."""
 
     TYPE: ClassVar[str] = "hil.timer.fired"
 
@@ -123,3 +126,5 @@ class RerunRequested(Event):
     nodes: list[ReusedNode] = Field(default_factory=list)
     """The old run's nodes that do not come after `from_node`, in the order in which they ended."""
     requested_by: str = ""
+    ordinal_base: int = 0
+    """As in `hil.message.received`."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from schemas.base import Event, JsonObject, Millis, Personal
+from schemas.base import Event, JsonObject, MicroUsd, Millis, Personal
 
 
 class NodeTask(Event):
@@ -34,6 +34,12 @@ class NodeTask(Event):
     finished: list[str] = Field(default_factory=list)
     """Every node that has run so far, in order."""
     deadline_ms: Millis | None = None
+    earlier: int | None = None
+    """How many messages and answers of the conversation come before `ordinal`. None in older tasks: all from 1."""
+    budget_micro_usd: MicroUsd | None = None
+    """What all attempts of this node together may spend; None: as much as it takes."""
+    conversation_cost_micro_usd: MicroUsd = 0
+    """What the conversation had spent when this was asked for. Only where there is a budget."""
 
     @property
     def key(self) -> str:

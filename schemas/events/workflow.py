@@ -97,6 +97,17 @@ class RunFinished(Decided):
     """Of everything the run had come to when it ended; see streams.core.digest. Lets a replay compare states, not only words."""
 
 
+class ConversationExpired(Decided):
+    """Nothing had happened for long, and what was remembered of the conversation is gone. `run_id` is `-`."""
+
+    TYPE: ClassVar[str] = "hil.conversation.expired"
+
+    idle_ms: Millis
+    """When it became idle."""
+    ordinal: int
+    """Of its last message or answer."""
+
+
 class MessageSetAside(Decided):
     """A message that did not start a run at once, or an event that came too late or twice. Nothing disappears."""
 

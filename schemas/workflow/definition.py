@@ -42,6 +42,9 @@ Id = Annotated[str, BeforeValidator(as_text), Field(min_length=1, max_length=128
 Texts = Annotated[list[str], BeforeValidator(as_list)]
 
 
+Dollars = Annotated[Decimal, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v), Field(ge=0)]
+
+
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -96,6 +99,13 @@ class NodeConfig(Part):
     max_iterations: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    required_capabilities: Annotated[
+        list[Literal["tools", "vision", "streaming", "structured_output", "reasoning"]], BeforeValidator(as_list)
+    ] = Field(default_factory=list)
+    """What a model must be able to do, beside what the agent's requests need by themselves."""
+    max_cost_per_call: Dollars | None = None
+    """US dollars. Tighter than the profile's limit, never looser."""
+    max_latency_ms: Annotated[int, Field(ge=1)] | None = None
     tools: Texts | None = None
     allowed_tools: Texts | None = None
     context_sources: Annotated[list[Literal["conversation_history", "knowledge_base"]], BeforeValidator(as_list)] = Field(
@@ -184,9 +194,6 @@ class Memory(Part):
     strategy: str = "hybrid"
     short_term: ShortTerm = ShortTerm()
     long_term: LongTerm = LongTerm()
-
-
-Dollars = Annotated[Decimal, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v), Field(ge=0)]
 
 
 class CostControls(Part):

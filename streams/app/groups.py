@@ -6,10 +6,12 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import costs, deadletters, models, replay, schemas, tokens, workflows
+from connectors.cli import budgets, costs, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import workbench
 from streams.app.costing import Costing
 from streams.app.replaying import Replaying
+from streams.app.routing import everything, here, word_vectors
 from streams.app.system import Application
 
 
@@ -27,5 +29,8 @@ def groups(application: Application) -> list[typer.Typer]:
         deadletters.build(replaying),
         models.build(catalogue, settings.environment()),
         tokens.build(catalogue),
+        routing.build(lambda: everything(settings), lambda: here(settings)),
+        evaluating.build(catalogue, word_vectors),
+        budgets.build(BudgetBooks(application)),
         costs.build(Costing(application)),
     ]

@@ -19,6 +19,7 @@ from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
 from streams.app.projecting import Projecting
+from streams.app.spending import open_allowances
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
@@ -27,7 +28,7 @@ from streams.intake import Intake
 from streams.journal import ExecutionCodec
 from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
-from streams.runtime import BatchRuntime, BatchSettings, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
+from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
 
 ALL = ("intake", "conversations", "nodes", "ledger", "projector")
@@ -101,7 +102,10 @@ async def running(
         publisher = Publisher(bootstrap)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        builder = _Builder(settings, bootstrap, definitions, publisher, workshop or _workshop, stack)
+        fetching = Fetching(bootstrap)
+        await fetching.start()
+        stack.push_async_callback(fetching.stop)
+        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -161,7 +165,9 @@ class _Builder:
     bootstrap: str
     definitions: Definitions
     publisher: Publisher
+    fetching: Fetching
     workshop: WorkshopOf
+    report: Report
     stack: AsyncExitStack
 
     async def build(self, name: str) -> list[tuple[str, Any]]:
@@ -171,12 +177,16 @@ class _Builder:
                 intake = Intake(self.definitions, default_workflow=self.settings.default_workflow)
                 return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
             case "conversations":
-                conversations = Conversations(self.definitions, clock_ms=clock_ms)
+                conversations = Conversations(self.definitions, clock_ms=clock_ms, ttl_ms=self.settings.conversation_ttl_s * 1000)
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
                 workshop = await self.stack.enter_async_context(self.workshop(self.settings))
-                nodes = {topic: Nodes(self.definitions, workshop, clock_ms=clock_ms) for topic in NODE_CONCURRENCY}
+                allowances = await self.stack.enter_async_context(open_allowances(self.settings))
+                nodes = {
+                    topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances)
+                    for topic in NODE_CONCURRENCY
+                }
                 return [
                     (
                         topic,
@@ -225,8 +235,12 @@ class _Builder:
         }
 
     def _runtime(self, name: str, sources: tuple[str, ...], processor: Any, codec: Any = None, **more: Any) -> Runtime[Any]:
+        more["rebalance_patience_s"] = self.settings.session_timeout_ms / 1000 / 5
+        more["standby"] = self.settings.standby and "changelogs" in more
         settings = RuntimeSettings(self.bootstrap, f"hil.{name}", sources, **self._membership(), **more)
-        return Runtime(settings, processor, codec, dead_letter, publisher=self.publisher)
+        return Runtime(
+            settings, processor, codec, dead_letter, publisher=self.publisher, fetching=self.fetching, report=self.report
+        )
 
 
 def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:

@@ -184,7 +184,7 @@ class Application:
 
 async def _with_stand_ins(settings: Settings, stack: AsyncExitStack, report: Report) -> tuple[Settings, bool]:
     """Fill in the rehearsal model and the toy shop for what is not configured. True when the rehearsal model answers."""
-    own_model = not (settings.llm_base_url or settings.openai_api_key)
+    own_model = not (settings.llm_base_url or settings.openai_api_key or settings.anthropic_api_key)
     own_shop = not (settings.composio_base_url or settings.composio_api_key)
     if not (own_model or own_shop):
         return settings, False

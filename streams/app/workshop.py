@@ -1,4 +1,4 @@
-"""What node workers work with: one model client, one tool client, one sandbox and one memory for the process."""
+"""What node workers work with: one router, one tool client, one sandbox and one memory for the process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from connectors.composio.client import ComposioClient
 from connectors.composio.client import configure as configure_tools
 from connectors.composio.tools import Toolbox
 from connectors.embeddings import configured_embedder
-from connectors.llm.openai_chat import OpenAIChat
-from connectors.llm.profiles import configure as configure_models
 from connectors.postgres.knowledge import KnowledgeStore
 from connectors.postgres.memory import PostgresMemory
 from connectors.postgres.pool import open_pool
 from connectors.settings import Settings
 from schemas.events import NodeTask
 from schemas.workflow.definition import Node
+from streams.app.calls import Calls, open_calls
 from streams.definitions import Workflow
 
 PROJECTION_PATIENCE_S = 15.0
@@ -35,7 +34,7 @@ class OpenWorkshop:
     registry: Registry
     collaborators: Collaborators
     memory: Memory
-    chat: ChatModel
+    calls: Calls
     toolbox: Toolbox
     made: dict[str, Agent] = field(default_factory=dict)
 
@@ -47,8 +46,8 @@ class OpenWorkshop:
     def timeout_seconds(self, name: str) -> float:
         return self.registry.get(name).timeout_seconds
 
-    def model(self) -> ChatModel:
-        return self.chat
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
+        return self.calls.model(workflow, node, task)
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:
         return await self.toolbox.for_node(node, workflow.definition, task.input, task.context)
@@ -59,18 +58,19 @@ async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[
     """Open the clients that nodes share. Raises Fatal or StorageError, in words, when one is not configured."""
     environ = settings.environment()
     async with AsyncExitStack() as stack:
-        chat = await stack.enter_async_context(OpenAIChat(configure_models(environ)))
+        registry = builtin.registry()
+        calls = await stack.enter_async_context(open_calls(settings, registry))
         tools = configure_tools(environ)
         client = await stack.enter_async_context(ComposioClient(tools)) if tools is not None else None
         pool = await stack.enter_async_context(await open_pool(database_url))
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
         yield OpenWorkshop(
-            registry=builtin.registry(),
+            registry=registry,
             collaborators=Collaborators(sandbox),
             memory=PostgresMemory(
                 pool, KnowledgeStore(pool, configured_embedder(environ)), patience_seconds=PROJECTION_PATIENCE_S
             ),
-            chat=chat,
+            calls=calls,
             toolbox=Toolbox(client),
         )

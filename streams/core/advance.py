@@ -27,7 +27,7 @@ def start(turn: Turn, message: Message) -> None:
     """Begin the run of a message."""
     ordinal = message.rerun.ordinal if message.rerun else turn.conversation.ordinal + 1
     run = Run(derive(turn.event.conversation_id, message.event_id, "run"), message, ordinal, turn.event.time_ms, {}, {})
-    turn.update(ordinal=max(ordinal, turn.conversation.ordinal), run=run)
+    turn.update(ordinal=max(ordinal, turn.conversation.ordinal), run=run, idle_ms=0)
     turn.resume()
     turn.audit(
         events.RunStarted,
@@ -109,7 +109,7 @@ def finish(turn: Turn, cancelled: str | None = None) -> None:
         state_digest=state_digest(turn.conversation, run),
     )
     turn.out(response.of_run(turn.event, run, end))
-    turn.update(run=None, timers=(), ordinal=ordinal)
+    turn.update(run=None, timers=(), ordinal=ordinal, idle_ms=turn.event.time_ms)
     if turn.conversation.queue:
         message, *rest = turn.conversation.queue
         turn.update(queue=tuple(rest))
@@ -182,6 +182,7 @@ def request(turn: Turn, node: Node, state: NodeState) -> None:
         "workflow": f"{message.workflow}@{message.version}",
         "digest": message.digest,
         "ordinal": turn.run.ordinal,
+        "earlier": max(0, turn.run.ordinal - turn.conversation.base - 1),
         "input": input_of(turn.event.conversation_id, message),
         "context": message.context,
         "outputs": {name: turn.nodes[name].output for name in turn.order if name in node.sees},

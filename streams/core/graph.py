@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from schemas.workflow.definition import END, Retry, SubstituteOutput, WorkflowDefinition
 from schemas.workflow.definition import Node as NodeDefinition
@@ -13,6 +14,9 @@ from streams.core.conditions import CompiledCondition, compile_condition
 DEFAULT_FAILURE_RESPONSE = (
     "Sorry, something went wrong on our side and we could not answer your message. A colleague has been told."
 )
+
+MOST_USD = Decimal(10**12)
+"""A limit beyond this is as good as none, and would not fit into an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Graph:
     failure_response: str
     timeout_ms: int | None = None
     """How long a run may take."""
+    max_cost_micro_usd: int | None = None
+    """What a whole conversation may cost."""
 
     @property
     def label(self) -> str:
@@ -70,6 +76,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         into.setdefault(edge.target, []).append(edge)
         out.setdefault(edge.source, []).append(edge)
     ids = frozenset(node.id for node in definition.workflow.nodes)
+    limit = definition.cost_controls.max_cost_per_conversation
     nodes = {
         node.id: Node(
             id=node.id,
@@ -94,6 +101,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         starts=tuple(node.id for node in nodes.values() if not node.into),
         failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
         timeout_ms=_milliseconds(definition.timeout_seconds),
+        max_cost_micro_usd=None if limit is None else int(min(limit, MOST_USD).scaleb(6)),
     )
 
 

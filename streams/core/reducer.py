@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from schemas.base import Event
-from schemas.events import CancelRequested, MessageReceived, NodeCompleted, Outcome, RerunRequested, TimerFired
-from streams.core import advance, response
-from streams.core.state import SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, Phase, TimerKind
+from schemas.events import (
+    CancelRequested,
+    ConversationExpired,
+    MessageReceived,
+    NodeCompleted,
+    Outcome,
+    RerunRequested,
+    TimerFired,
+)
+from streams.core import advance, budgets, response
+from streams.core.state import SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, Phase, TimerKind, idle_timer
 from streams.core.turn import Definitions, Turn
 
 QUEUE_BOUND = 100
@@ -21,14 +29,15 @@ QUEUE_BOUND = 100
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    conversation: Conversation
+    conversation: Conversation | None
+    """None: there is nothing to remember."""
     outputs: list[Event]
     """In the order they were decided; each id is derived from its cause."""
 
 
 def decide(conversation: Conversation | None, event: Event, definitions: Definitions) -> Decision:
     """Advance one conversation by one event. The same input twice gives the same outputs twice."""
-    turn = Turn(conversation or Conversation(), event, definitions)
+    turn = Turn(conversation or _begun_by(event), event, definitions)
     match event:
         case MessageReceived() | RerunRequested():
             _admit(turn, event)
@@ -40,7 +49,15 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
             _cancel(turn, event)
         case _:
             raise TypeError(f"{event.TYPE} is not an event of a conversation")
+    if turn.forgotten or (conversation is None and turn.conversation == Conversation()):
+        return Decision(None, turn.outputs)
+    budgets.allot(turn)
     return Decision(turn.conversation, turn.outputs)
+
+
+def _begun_by(event: Event) -> Conversation:
+    base = event.ordinal_base if isinstance(event, (MessageReceived, RerunRequested)) else 0
+    return Conversation(ordinal=base, base=base)
 
 
 def _admit(turn: Turn, event: MessageReceived | RerunRequested) -> None:
@@ -69,8 +86,10 @@ def _complete(turn: Turn, event: NodeCompleted) -> None:
         or before.attempt != event.attempt
         or event.epoch != turn.conversation.epoch
     ):
+        budgets.spend(turn, event, awaited=False)
         turn.set_aside("stale", node_id=event.node_id)
         return
+    budgets.spend(turn, event, awaited=True)
     turn.resume()
     turn.forget_timers(event.node_id)
     spent = replace(
@@ -97,7 +116,7 @@ def _complete(turn: Turn, event: NodeCompleted) -> None:
 def _fire(turn: Turn, event: TimerFired) -> None:
     timer = next((timer for timer in turn.conversation.timers if timer.timer_id == event.timer_id), None)
     if timer is None or turn.conversation.run is None:
-        turn.set_aside("stale")
+        _expire(turn, event)
         return
     turn.update(timers=tuple(other for other in turn.conversation.timers if other is not timer))
     turn.resume()
@@ -111,6 +130,16 @@ def _fire(turn: Turn, event: TimerFired) -> None:
         before = turn.nodes[timer.node_id]
         advance.request(turn, turn.graph.nodes[timer.node_id], replace(before, phase=Phase.RUNNING, attempt=before.attempt + 1))
     advance.settle(turn)
+
+
+def _expire(turn: Turn, event: TimerFired) -> None:
+    """Forget a conversation that is still as idle as it was when this timer was set."""
+    conversation = turn.conversation
+    if not conversation.idle_ms or event.timer_id != idle_timer(event.conversation_id, conversation):
+        turn.set_aside("stale")
+        return
+    turn.audit(ConversationExpired, run_id="-", idle_ms=conversation.idle_ms, ordinal=conversation.ordinal)
+    turn.forgotten = True
 
 
 def _time_out(turn: Turn, node_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from schemas.events import MessageReceived, RerunRequested
+from schemas.ids import derive
 
 SEEN_BYTES = 8
 SEEN_MESSAGES = 32
@@ -141,6 +142,11 @@ class TimerKind(StrEnum):
     """The run has taken too long."""
 
 
+def idle_timer(conversation_id: str, conversation: Conversation) -> str:
+    """The id of the timer that ends this idle time: any run that begins makes it another."""
+    return derive(conversation_id, "idle", conversation.ordinal)
+
+
 class Timer(msgspec.Struct, frozen=True, array_like=True):
     """Something to be reminded of. The owner of the partition fires it as an event when it is due."""
 
@@ -149,6 +155,20 @@ class Timer(msgspec.Struct, frozen=True, array_like=True):
     node_id: str
     """Empty for a timer of the run."""
     kind: TimerKind = TimerKind.RETRY
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """What a node may spend of its conversation's budget, from its request until its last attempt has told what it cost."""
+
+    run_id: str
+    node_id: str
+    allowance_micro_usd: int
+    """For all attempts together."""
+    attempt: int
+    """The latest that was asked for."""
+    spent_micro_usd: int = 0
+    counted: int = 0
+    """The latest attempt whose cost is in `spent_micro_usd`."""
 
 
 class Conversation(msgspec.Struct, frozen=True, array_like=True):
@@ -161,6 +181,14 @@ class Conversation(msgspec.Struct, frozen=True, array_like=True):
     queue: tuple[Message, ...] = ()
     run: Run | None = None
     timers: tuple[Timer, ...] = ()
+    idle_ms: int = 0
+    """Since when nothing is going on; 0 while a run is, and where it is not known."""
+    base: int = 0
+    """Ordinals begin after it."""
+    spent_micro_usd: int = 0
+    """By all runs so far."""
+    holds: tuple[Hold, ...] = ()
+    """Only where a workflow bounds what a conversation may cost."""
 
 
 class ConversationCodec:

@@ -34,6 +34,8 @@ class Turn:
     nodes: dict[str, NodeState] = field(default_factory=dict)
     tokens: dict[int, Token] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+    forgotten: bool = False
+    """Nothing of the conversation is to be remembered."""
     touched: deque[str] = field(default_factory=deque)
     """Nodes one of whose in-edges was decided and that nobody has looked at since."""
 

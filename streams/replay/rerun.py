@@ -86,6 +86,7 @@ def make(old: OldRun, graph: Graph, run_id: str, from_node: str, *, by: str, at_
             if name not in again
         ],
         requested_by=by,
+        ordinal_base=at_ms,
     )
 
 

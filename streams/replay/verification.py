@@ -25,7 +25,7 @@ from streams.core.state import Conversation
 from streams.replay.difference import Difference, Differs, Kind
 
 REMEMBERED = 200_000
-"""Outputs of a partition whose repeats are known. A crash repeats a few thousand at most, however much later."""
+"""Outputs of a partition whose repeats are known, at least. A crash repeats a few thousand at most, however much later."""
 FINGERPRINT = slice(2, 10)
 EVENTS = TOPICS[CONVERSATION_EVENTS].carries
 
@@ -93,7 +93,9 @@ class Verification:
     _expected: deque[tuple[Decided, int, int]] = field(default_factory=deque)
     """Decided and not yet seen in the log, with partition and offset of the cause."""
     _claimed: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-    """Hash of an id → (hash of the value, fingerprint of its schema), the latest REMEMBERED."""
+    """Hash of an id → (hash of the value, fingerprint of its schema): the latest, up to REMEMBERED."""
+    _claimed_before: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    """The REMEMBERED before those. Dropped as a whole: a dict that loses its oldest entry each time gets slow."""
     _causes: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
     _raised: dict[str, str] = field(default_factory=dict)
     """Event → why nothing could be decided about it. As long as the log has no output of it either, that is as it was."""
@@ -105,12 +107,18 @@ class Verification:
         """Whether the log must be read on."""
         return bool(self._expected)
 
+    def outputs(self, ahead: deque[Lying]) -> None:
+        """Take outputs from the front as long as some are expected, and no further: causes come first."""
+        while ahead and self._expected:
+            self.output(ahead.popleft())
+
     # ------------------------------------------------------------------------------------------- what happened
 
     def event(self, record: Lying) -> None:
         """Decide about one record of conversation.events."""
         self.counts.events += 1
-        if (record.partition, record.offset) in self.dead:
+        partition, offset = record.partition, record.offset
+        if self.dead and (partition, offset) in self.dead:
             self.counts.passed_over += 1
             return
         try:
@@ -133,11 +141,13 @@ class Verification:
             return
         if isinstance(event, (MessageReceived, RerunRequested)) and event.digest not in self.definitions:
             self._unknown[name] = f"{event.workflow}@{event.version} ({event.digest})"
-        self._states[name] = decision.conversation
+        if decision.conversation is None:
+            self._states.pop(name, None)
+        else:
+            self._states[name] = decision.conversation
         self.counts.conversations += before is None
         self._causes.append(event.id)
-        partition, offset = record.partition, record.offset
-        self._expected.extend((output, partition, offset) for output in decision.outputs if isinstance(output, Decided))
+        self._expected += [(output, partition, offset) for output in decision.outputs if isinstance(output, Decided)]
 
     def _begins(self, name: str, event: Event) -> bool:
         """The first event of a conversation. False: it began before the period."""
@@ -169,7 +179,7 @@ class Verification:
                 self._expected.popleft()
                 self._claim(name, value, expected)
                 return
-        claimed = self._claimed.get(hash(name))
+        claimed = self._claimed.get(hash(name)) or self._claimed_before.get(hash(name))
         if claimed is not None:
             self._repeat(claimed, record, value)
         else:
@@ -183,10 +193,9 @@ class Verification:
 
     def _claim(self, name: str, value: bytes, expected: Decided) -> None:
         self.counts.outputs += 1
-        claimed = self._claimed
-        if len(claimed) >= REMEMBERED:
-            del claimed[next(iter(claimed))]
-        claimed[hash(name)] = (hash(value), value[FINGERPRINT])
+        if len(self._claimed) >= REMEMBERED:
+            self._claimed, self._claimed_before = {}, self._claimed
+        self._claimed[hash(name)] = (hash(value), value[FINGERPRINT])
         if not self.whole and self._known.get(expected.conversation_id) is Known.PERHAPS:
             self._known[expected.conversation_id] = Known.WHOLE
 

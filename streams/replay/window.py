@@ -57,7 +57,11 @@ class Window:
         ahead = {tp: end for tp, end in self.ends.items() if self.starts[tp] < end}
         while ahead and not await self.reader.reached(ahead):
             raws = await self.reader.read(POLL_MS)
-            yield [raw for raw in raws if raw.offset < ahead.get(TopicPartition(raw.topic, raw.partition), 0)]
+            if len(self.ends) == 1:
+                (end,) = self.ends.values()
+                yield raws if raws and raws[-1].offset < end else [raw for raw in raws if raw.offset < end]
+            else:
+                yield [raw for raw in raws if raw.offset < ahead.get(TopicPartition(raw.topic, raw.partition), 0)]
 
     async def by_time(self) -> AsyncGenerator[Record, None]:
         """All partitions merged by timestamp, as far as each partition's own order allows."""

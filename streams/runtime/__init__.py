@@ -1,6 +1,7 @@
 """The Kafka consumer runtime: partition ownership, publish-then-commit, fenced state. Knows nothing of agents."""
 
 from streams.runtime.batches import BatchProcessor, BatchRuntime, BatchSettings
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.model import (
     DeadLetter,
     Fenced,
@@ -29,6 +30,7 @@ __all__ = [
     "BatchSettings",
     "DeadLetter",
     "Fenced",
+    "Fetching",
     "FollowedTopic",
     "Outgoing",
     "PartitionStatus",

@@ -15,7 +15,7 @@ from streams.runtime.member import Member
 from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import partition_counts, record_of
 
-POLL_MS = 500
+POLL_S = 0.5
 
 
 class BatchProcessor(Protocol):
@@ -43,8 +43,8 @@ class BatchSettings:
     max_records: int = 2000
     """In one batch, of all partitions together."""
     instance: str | None = None
-    session_timeout_ms: int = 4_500
-    heartbeat_interval_ms: int = 300
+    session_timeout_ms: int = 3_000
+    heartbeat_interval_ms: int = 200
 
 
 class BatchRuntime:
@@ -118,7 +118,7 @@ class BatchRuntime:
     async def _work(self, member: Member) -> None:
         await member.start()
         while not self._stop.is_set():
-            fetched = await member.poll(POLL_MS, self._max_records)
+            fetched = await member.poll(POLL_S, self._max_records)
             if self._opening is not None and self._opening.done():
                 self._opening.result()
             async with self._busy:
@@ -137,14 +137,15 @@ class BatchRuntime:
     def _assigned(self, assigned: set[TopicPartition]) -> None:
         assert self._member is not None
         for tp in assigned:
-            self._member.pause(tp)
+            self._member.set_aside(tp)
         self._opening = asyncio.get_running_loop().create_task(self._position(self._member, assigned))
 
     async def _position(self, member: Member, assigned: set[TopicPartition]) -> None:
         positions: Mapping[Any, int] = await self._processor.positions(sorted((tp.topic, tp.partition) for tp in assigned))
+        fresh = [tp for tp in sorted(assigned) if (tp.topic, tp.partition) not in positions]
+        bounds = await member.bounds(fresh)
         for tp in sorted(assigned):
-            wanted = positions.get((tp.topic, tp.partition))
-            member.seek(tp, (await member.bounds(tp))[0] if wanted is None else wanted)
+            member.seek(tp, bounds[tp][0] if tp in bounds else positions[tp.topic, tp.partition])
         self._open |= assigned
         for tp in assigned:
             member.resume(tp)

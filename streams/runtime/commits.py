@@ -144,9 +144,16 @@ class GroupCommits:
 
 
 async def restore(
-    settings: RuntimeSettings, source: TopicPartition, start: int, load: Callable[[bytes | None, bytes | None], None]
+    settings: RuntimeSettings,
+    source: TopicPartition,
+    start: int,
+    load: Callable[[bytes | None, bytes | None], int],
+    progress: Callable[[int, int], None],
 ) -> int:
-    """Read the changelog of a partition from an offset to its end. Returns the end. The caller has fenced all other writers."""
+    """Read the changelog of a partition from an offset to its end. Returns the end. The caller has fenced all other writers.
+
+    `progress` is told how many offsets have been read, of how many.
+    """
     changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
     reader = Reader(settings.bootstrap, (changelog.topic,), client_id=settings.client_id)
     await reader.start(only=(changelog,))
@@ -156,9 +163,12 @@ async def restore(
         if start >= end:
             return end
         reader.seek({changelog: start})
+        progress(0, end - start)
         while not await reader.reached({changelog: end}):
-            for raw in await reader.read(timeout_ms=10):
+            for raw in (raws := await reader.read(timeout_ms=10)):
                 load(raw.key, raw.value)
+            if raws:
+                progress(min(end, raws[-1].offset + 1) - start, end - start)
         return end
     finally:
         await reader.stop()

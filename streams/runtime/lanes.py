@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from aiokafka import TopicPartition
 
+from streams.runtime.broker.producer import Batch, BatchProducer
 from streams.runtime.model import Outgoing
 
 
@@ -20,30 +22,30 @@ class Receipt(Protocol):
 class Lane:
     """What waits for one partition, in order: full batches first, then the open one."""
 
-    __slots__ = ("_batches", "_producer", "target", "waiting")
+    __slots__ = ("_batches", "_open", "_producer", "_receipts", "target", "waiting")
 
-    def __init__(self, producer: Any, target: TopicPartition) -> None:
+    def __init__(self, producer: BatchProducer, target: TopicPartition) -> None:
         self._producer = producer
         self.target = target
         self.waiting = False
-        self._batches: deque[tuple[Any, list[Receipt | None]]] = deque()
+        """It is on the list of a broker's next request, or on its way: a batch follows when the one before is durable."""
+        self._batches: deque[tuple[Batch, list[Receipt | None]]] = deque()
+        self._open: Batch | None = None
+        self._receipts: list[Receipt | None] = []
 
     def append(self, out: Outgoing, receipt: Receipt | None) -> None:
-        headers = list(out.headers)  # aiokafka takes no tuple
-        if self._batches:
-            builder, receipts = self._batches[-1]
-            if builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers) is not None:
-                receipts.append(receipt)
-                return
-        builder = self._producer.create_batch()
-        builder.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers)  # the first always fits
-        self._batches.append((builder, [receipt]))
+        if self._open is None or not self._open.append(out):
+            self._open, self._receipts = self._producer.batch(), []
+            self._open.append(out)
+            self._batches.append((self._open, self._receipts))
+        self._receipts.append(receipt)
 
-    def take(self) -> tuple[Any, list[Receipt | None]]:
-        """The oldest batch, closed: appending to one whose sequence number is given would corrupt it."""
-        builder, receipts = self._batches.popleft()
-        builder.close()
-        return builder, receipts
+    def take(self) -> tuple[Batch, list[Receipt | None]]:
+        """The oldest batch, to which nothing is added any more."""
+        taken = self._batches.popleft()
+        if not self._batches:
+            self._open = None
+        return taken
 
     def __bool__(self) -> bool:
         return bool(self._batches)
@@ -52,9 +54,12 @@ class Lane:
 class Rounds:
     """The requests to one broker, one after the other; each carries one batch of every partition that has something."""
 
-    def __init__(self, producer: Any, patience_s: float) -> None:
+    def __init__(self, producer: BatchProducer, leader: int, patience_s: float, again: Callable[[Lane], None]) -> None:
+        """`again` is given a lane that has more to send."""
         self._producer = producer
+        self._leader = leader
         self._patience_s = patience_s
+        self._again = again
         self._lanes: list[Lane] = []
         self._work = asyncio.Event()
         self._sending = False
@@ -78,26 +83,15 @@ class Rounds:
             self._sending = False
 
     async def _round(self, lanes: list[Lane]) -> None:
-        sent = []
-        for lane in lanes:
-            builder, receipts = lane.take()
+        taken = [lane.take() for lane in lanes]
+        batches = [(lane.target, batch) for lane, (batch, _) in zip(lanes, taken, strict=True)]
+        offsets = await self._producer.send(self._leader, batches)
+        for lane, (_, receipts), offset in zip(lanes, taken, offsets, strict=True):
             if lane:
-                self._lanes.append(lane)
+                self._again(lane)
             else:
                 lane.waiting = False
-            topic, partition = lane.target
-            future = await self._producer.send_batch(builder, topic, partition=partition)
-            future.add_done_callback(_retrieve)
-            sent.append((future, partition, receipts))
-        for future, partition, receipts in sent:
-            offset = (await future).offset
-            for receipt in receipts:
+            partition = lane.target.partition
+            for at, receipt in enumerate(receipts, offset):
                 if receipt is not None:
-                    receipt.delivered(partition, offset)
-                offset += 1
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """A failed round is reported once; the others of its futures are not to be reported again as never retrieved."""
-    if not future.cancelled():
-        future.exception()
+                    receipt.delivered(partition, at)

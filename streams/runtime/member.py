@@ -11,16 +11,19 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from streams.runtime.broker.fetches import Fetches
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import close
-from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
+from streams.runtime.model import Fenced, Record, RuntimeFailed, RuntimeSettings
+from streams.runtime.reading import Bounds
 from streams.runtime.tolerant import tolerate_header_names
 
 log = logging.getLogger(__name__)
 
 BROKERS_LEAST_SESSION_MS = 6_000
 """What a broker allows that has not been told otherwise."""
-FETCH_MAX_WAIT_MS = 100
-"""aiokafka has one fetch per broker on its way; a partition that is resumed waits for it to come back."""
+RETRY_BACKOFF_MS = 30
+"""Before aiokafka asks the group's coordinator again."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -32,7 +35,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         *,
         assigned: Callable[[set[TopicPartition]], None],
         revoked: Callable[[set[TopicPartition]], Awaitable[None]],
+        fetching: Fetching | None = None,
     ) -> None:
+        """A `fetching` that is given is shared with others: it is neither started nor stopped here."""
         self._settings = settings
         self._assigned = assigned
         self._revoked = revoked
@@ -41,6 +46,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
+        self._shared = fetching
+        self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id)
+        self._fetches = Fetches(self._consumer, self._fetching)
+        self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 
     def _consumer_of(self, session_timeout_ms: int) -> Any:
         settings = self._settings
@@ -52,7 +61,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             enable_auto_commit=False,
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=max(session_timeout_ms, int(settings.drain_deadline_s * 1000) + 10_000),
@@ -61,20 +70,26 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def start(self) -> None:
         """Join; returns with the first assignment."""
+        await self._bounds.start()
+        if self._shared is None:
+            await self._fetching.start()
+        await self._join()
+
+    async def _join(self) -> None:
         self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
         await self._consumer.start()
+        self._fetches.start()
 
     async def stop(self) -> None:
-        await close(self._consumer.stop())
+        await self._fetches.stop()
+        if self._shared is None:
+            await self._fetching.stop()
+        await asyncio.gather(close(self._consumer.stop()), self._bounds.stop())
 
-    async def poll(self, timeout_ms: int, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Any]]:
-        """aiokafka's records by partition."""
+    async def poll(self, timeout_s: float, max_records: int | None = None) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What has arrived, in order by partition; nothing after the timeout."""
         try:
-            fetched: Mapping[TopicPartition, Sequence[Any]] = await self._consumer.getmany(
-                timeout_ms=timeout_ms, max_records=max_records
-            )
-        except kafka_errors.NoOffsetForPartitionError:
-            return {}  # a new partition, before it was opened and given its position
+            return await self._fetches.poll(timeout_s, max_records)
         except kafka_errors.InvalidSessionTimeoutError:
             await self._start_again()
             return {}
@@ -82,7 +97,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             raise RuntimeFailed(
                 f"{self._settings.group}: retention has deleted records before they were handled ({error})"
             ) from error
-        return fetched
 
     async def _start_again(self) -> None:
         """The broker wants longer sessions. Nothing has been assigned yet: it says so at the first attempt to join."""
@@ -92,9 +106,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._settings.session_timeout_ms,
             BROKERS_LEAST_SESSION_MS,
         )
-        await self.stop()
+        await self._fetches.stop()
+        await close(self._consumer.stop())
         self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
-        await self.start()
+        self._fetches = Fetches(self._consumer, self._fetching)
+        await self._join()
 
     @property
     def generation(self) -> int:
@@ -103,35 +119,36 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     def pause(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
-            self._consumer.pause(partition)
+            self._fetches.pause(partition)
+
+    def set_aside(self, partition: TopicPartition) -> None:
+        """Fetch nothing of it before `seek` and `resume`."""
+        self.pause(partition)
 
     def resume(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
-            self._consumer.resume(partition)
+            self._fetches.resume(partition)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._consumer.seek(partition, offset)
+        self._fetches.seek(partition, offset)
 
     def end(self, partition: TopicPartition) -> int | None:
         """The last known end of a partition; None before its first fetch."""
-        end: int | None = self._consumer.highwater(partition) if partition in self._consumer.assignment() else None
-        return end
+        return self._fetches.end(partition) if partition in self._consumer.assignment() else None
 
     async def lag(self, partitions: Iterable[TopicPartition]) -> int:
         """Records between what was fetched and the ends, asked of the broker."""
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
-        return sum([max(0, end - await self._consumer.position(partition)) for partition, end in ends.items()])
+        bounds = await self.bounds(list(partitions))
+        return sum(max(0, end - self._fetches.position(partition)) for partition, (_, end) in bounds.items())
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
         committed: int | None = await self._consumer.committed(partition)
         return committed
 
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """The first offset there is, and the one past the last."""
-        beginnings: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets([partition])
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets([partition])
-        return beginnings[partition], ends[partition]
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """The first offset there is, and the one past the last, of each."""
+        return await self._bounds.of(partitions)
 
     async def commit(self, partition: TopicPartition, position: int) -> None:
         """Raises Fenced. Positions of partitions that are due together go in one request."""
@@ -171,7 +188,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         # aiokafka never tells its assignor; without it a member that was away claims partitions others have had since
         self._assignor.on_generation_assignment(self._consumer._coordinator.generation)
-        self._assigned(set(assigned))
+        partitions = set(assigned)
+        self._fetches.assigned(partitions)
+        self._assigned(partitions)
 
 
 def _own_sticky_assignor() -> type[StickyPartitionAssignor]:

@@ -107,6 +107,15 @@ class Step(Protocol[S]):
         """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
         ...
 
+    async def act(self) -> None:
+        """Something begins that should not be cut off in its midst: a rebalance waits for it. Waits while one is on already.
+
+        It is over with `acted`, or with the handler.
+        """
+        ...
+
+    def acted(self) -> None: ...
+
 
 class PartitionView(Protocol[S_co]):
     """A partition that is ours, between its records."""
@@ -153,21 +162,27 @@ class RuntimeSettings:
     instance: str | None = None
     """Static membership (KIP-345): who comes back under this name gets its partitions back at once, and nobody else has to move.
     The price: who stops is missed only after the session timeout. One living process may have the name, in each group."""
+    standby: bool = False
+    """Read along the changelogs of partitions that others own, so that taking one over reads only what was missed."""
+    standby_bytes: int = 512 * 1024 * 1024
+    """The most that may be kept of them, all together; beyond it the largest is given up."""
     concurrency: int = 1
     """Records of one partition handled at once. 1: strictly in order. More: in order per key, across keys at once."""
     max_in_flight: int = 1000
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
-    commit_interval_s: float = 0.2
+    commit_interval_s: float = 0.5
     commit_every: int = 1000
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0
     """How long handlers may go on after revocation or stop. Those still at work then are cancelled; their records come again."""
-    rebalance_patience_s: float = 1.0
+    action_patience_s: float = 5.0
+    """How long a rebalance waits for what a handler has announced with `act`. After that nobody knows whether it was done."""
+    rebalance_patience_s: float = 0.6
     """How long a rebalance waits for begun records. After that, those of partitions that stay here go on; the others come again
-    at their new owner."""
-    session_timeout_ms: int = 4_500
+    at their new owner. Partitions of a member that died stand still meanwhile."""
+    session_timeout_ms: int = 3_000
     """How soon the group notices that a member is gone. Where `group.min.session.timeout.ms` forbids it, 6 s."""
-    heartbeat_interval_ms: int = 300
+    heartbeat_interval_ms: int = 200
     """Also how soon the others hear of it."""
     max_attempts: int = 3
     """How often a record is handled before an exception of its handler sends it to dead letters."""

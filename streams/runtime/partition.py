@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
 from aiokafka import TopicPartition
 
+from streams.runtime.acts import Acts
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits
 from streams.runtime.committer import Committer
@@ -29,6 +30,7 @@ from streams.runtime.model import (
 )
 from streams.runtime.publisher import Publisher
 from streams.runtime.step import StepOfRecord, ViewOfPartition
+from streams.runtime.stopwatch import Stopwatch
 from streams.runtime.store import StateStore
 
 log = logging.getLogger(__name__)
@@ -45,11 +47,11 @@ class Source(Protocol):
     def resume(self, partition: TopicPartition) -> None: ...
     def end(self, partition: TopicPartition) -> int | None: ...
     async def committed(self, partition: TopicPartition) -> int | None: ...
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]: ...
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
 
 
-Restore = Callable[[int, Callable[[bytes | None, bytes | None], None]], Awaitable[int]]
-"""(from offset, load) → the changelog's end."""
+Restore = Callable[[StateStore[Any]], Awaitable[int]]
+"""Reads what the store does not have yet; returns the changelog's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class PartitionOwner(Generic[S]):
         self._active = 0
         """Records begun and not settled."""
         self._idle = asyncio.Event()
+        self._acts = Acts()
         self._paused = False
         self._next = 0
         """The offset after the last record fed."""
@@ -132,16 +135,22 @@ class PartitionOwner(Generic[S]):
 
     async def _open(self, after: Awaitable[None] | None) -> None:
         source, settings = self._around.source, self._settings
+        watch = Stopwatch(self._loop.time)
         if after is not None:
             await after
+        watch.lap("the former owner's end")
         await self._commits.open()
+        watch.lap("fence")
         position = await self._first_position()
+        watch.lap("position")
         source.seek(self.tp, position)
         self._next = position
         self.log.begin(position)
         if self._restore is not None:
             await self._restore_states(self._restore)
+            watch.lap("states")
             await self._hold_fence(position)
+            watch.lap("fence held")
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
         if opened is not None:
@@ -150,6 +159,8 @@ class PartitionOwner(Generic[S]):
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
         source.resume(self.tp)
+        watch.lap("begun")
+        log.info("%s: %s is open with %d states: %s", settings.group, self.tp, len(self.log.store), watch)
         self._around.opened(self)
 
     async def _hold_fence(self, position: int) -> None:
@@ -161,7 +172,7 @@ class PartitionOwner(Generic[S]):
 
     async def _first_position(self) -> int:
         committed = self._committed = await self._around.source.committed(self.tp)
-        beginning, end_offset = await self._around.source.bounds(self.tp)
+        beginning, end_offset = (await self._around.source.bounds([self.tp]))[self.tp]
         if committed is None:
             return beginning
         if committed > end_offset:
@@ -175,19 +186,9 @@ class PartitionOwner(Generic[S]):
         return max(committed, beginning)
 
     async def _restore_states(self, restore: Restore) -> None:
-        store, began = self.log.store, self._loop.time()
-        start = store.next_offset
-        store.next_offset = await restore(start, store.load)
+        store = self.log.store
+        store.next_offset = await restore(store)
         store.known_at = self._loop.time()
-        took = self._loop.time() - began
-        log.info(
-            "%s: restored %s from changelog offset %d: %d states in %.2f s",
-            self._settings.group,
-            self.tp,
-            start,
-            len(store),
-            took,
-        )
 
     # Handling
 
@@ -208,7 +209,10 @@ class PartitionOwner(Generic[S]):
         while True:
             step = StepOfRecord(self, entry)
             try:
-                await self._around.processor.handle(record, step)
+                try:
+                    await self._around.processor.handle(record, step)
+                finally:
+                    step.release()
                 break
             except Undecodable as error:
                 self._bury(record, entry, error.code, error.reason, attempts)
@@ -256,19 +260,24 @@ class PartitionOwner(Generic[S]):
     def commit_soon(self) -> None:
         self._committer.soon()
 
+    async def act(self) -> None:
+        await self._acts.begin()
+
+    def acted(self) -> None:
+        self._acts.end()
+
     # A rebalance: everything is taken away for a moment, and most of it comes back
 
     async def hold(self, patience_s: float) -> None:
-        """Begin nothing more, wait a little for what is begun, commit. What cannot be held is closed."""
+        """Begin nothing more, wait a little for what is begun, longer for what acts, commit. What cannot be held is closed."""
         if self.phase == "working":
             assert self._dispatch is not None
             self.phase = "holding"
             self._dispatch.hold()
+            self._acts.hold()
             try:
-                await self._all_through(patience_s)
+                await self._quiet(patience_s)
                 await self._committer.commit()
-            except TimeoutError:
-                pass  # it goes on, if the partition stays
             except Fenced as error:
                 log.error("%s", error)
                 self.phase = "lost"
@@ -283,6 +292,17 @@ class PartitionOwner(Generic[S]):
         if self._paused:
             self._around.source.pause(self.tp)
         self._dispatch.go_on()
+        self._acts.go_on()
+
+    async def _quiet(self, patience_s: float) -> None:
+        """As far as it goes: what is begun goes on, if the partition stays."""
+        try:
+            await self._all_through(patience_s)
+        except TimeoutError:
+            if not await self._acts.over(self._settings.action_patience_s):
+                log.warning(
+                    "%s: %s: an action that was begun takes longer than a rebalance can wait", self._settings.group, self.tp
+                )
 
     # Closing
 

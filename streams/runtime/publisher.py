@@ -1,6 +1,6 @@
 """The outbox of a process: one idempotent producer, `acks=all`, no linger. It never drops a record without saying so.
 
-`producer.send` costs some 12 µs a record; filling batches ourselves and handing them over whole costs under 4. While one
+Filling batches ourselves and handing them over whole costs a third of aiokafka's `send`, record by record. While one
 request to a broker is on its way, everything published meanwhile gathers in the next one, so batches grow only under load.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.producer import BatchProducer
 from streams.runtime.closing import close
 from streams.runtime.lanes import Lane, Receipt, Rounds
 from streams.runtime.model import Outgoing, RuntimeFailed, TooLarge
@@ -32,15 +33,7 @@ class Publisher:
     def __init__(
         self, bootstrap: str, *, client_id: str = "hil", max_message_bytes: int = 8 * 1024 * 1024, patience_s: float = 30.0
     ) -> None:
-        self._producer: Any = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            client_id=client_id,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=max_message_bytes,
-        )
+        self._producer = BatchProducer(bootstrap_servers=bootstrap, client_id=client_id, batch_bytes=BATCH_BYTES)
         self._bootstrap = bootstrap
         self._max_bytes = max_message_bytes - RECORD_OVERHEAD
         self._patience_s = patience_s
@@ -119,27 +112,30 @@ class Publisher:
         lane.append(out, receipt)
         if not lane.waiting:
             lane.waiting = True
-            leader = self._producer.client.cluster.leader_for_partition(lane.target)
-            self._rounds_of(-1 if leader is None else leader).add(lane)
+            self._line_up(lane)
 
     async def send(self, outs: Iterable[Outgoing]) -> None:
         """Send records and wait until all of them are durable. Raises TooLarge before any of them is sent."""
-        outs = list(outs)
-        for out in outs:
-            self.check(out)
-        for out in outs:
-            self.publish(out)
-        await self.flush()
+        await self._sent(list(outs))
 
     async def send_one(self, out: Outgoing) -> tuple[int, int]:
         """Send one record and wait until it is durable. Returns its partition and offset."""
-        self.check(out)
-        receipt = _Awaited(asyncio.get_running_loop().create_future())
-        self.publish(out, receipt)
-        await asyncio.wait((receipt.at, self.failed), return_when=asyncio.FIRST_COMPLETED)
-        if receipt.at.done():
-            return receipt.at.result()
-        receipt.at.cancel()
+        (place,) = await self._sent([out])
+        return place
+
+    async def _sent(self, outs: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        """Waits for these records alone: a publisher that others use as well may never be idle."""
+        for out in outs:
+            self.check(out)
+        receipts = [_Awaited(asyncio.get_running_loop().create_future()) for _ in outs]
+        for out, receipt in zip(outs, receipts, strict=True):
+            self.publish(out, receipt)
+        places = asyncio.gather(*(receipt.at for receipt in receipts))
+        await asyncio.wait((places, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if places.done():
+            return places.result()
+        places.cancel()
+        await asyncio.gather(places, return_exceptions=True)
         raise self.failure()
 
     async def flush(self) -> None:
@@ -173,12 +169,14 @@ class Publisher:
         for out, receipt in self._unresolved.pop(topic):
             self.publish(out, receipt)
 
-    def _rounds_of(self, leader: int) -> Rounds:
+    def _line_up(self, lane: Lane) -> None:
+        """For the next request to its broker."""
+        leader = self._producer.leader(lane.target)
         rounds = self._rounds.get(leader)
         if rounds is None:
-            rounds = self._rounds[leader] = Rounds(self._producer, self._patience_s)
+            rounds = self._rounds[leader] = Rounds(self._producer, leader, self._patience_s, self._line_up)
             self._spawn(rounds.run())
-        return rounds
+        rounds.add(lane)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -15,11 +15,16 @@ from streams.runtime.model import Record, RuntimeFailed
 from streams.runtime.tolerant import tolerate_header_names
 
 METADATA_RETRY_S = 0.1
+METADATA_RETRY_MS = 20
 
 
 def record_of(raw: Any) -> Record:
-    """Ours from aiokafka's."""
-    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+    """Ours, from aiokafka's where it is not one already."""
+    return (
+        raw
+        if type(raw) is Record
+        else Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+    )
 
 
 class Reader:
@@ -98,6 +103,41 @@ class Reader:
     async def _all_partitions(self) -> tuple[TopicPartition, ...]:
         counts = await partition_counts(self._bootstrap, self._topics)
         return tuple(TopicPartition(topic, number) for topic in self._topics for number in range(counts[topic]))
+
+
+class Bounds:
+    """Asks where partitions begin and end, over a connection of its own.
+
+    A broker answers the requests of a connection one after the other, so on a member's own connection each question waits
+    until the fetch before it has found records or given up.
+    """
+
+    def __init__(self, bootstrap: str, topics: Sequence[str], *, client_id: str = "hil") -> None:
+        self._topics = tuple(topics)
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            client_id=client_id,
+            group_id=None,
+            isolation_level="read_committed",
+            retry_backoff_ms=METADATA_RETRY_MS,
+        )
+
+    async def start(self) -> None:
+        """Connect, and learn who leads the partitions of the topics."""
+        await self._consumer.start()
+        await self._consumer.beginning_offsets([TopicPartition(topic, 0) for topic in self._topics])
+
+    async def stop(self) -> None:
+        await close(self._consumer.stop())
+
+    async def of(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Of partitions of the topics: the first offset there is, and the one past the last (`Reader.ends`)."""
+        if not partitions:
+            return {}
+        beginnings, ends = await asyncio.gather(
+            self._consumer.beginning_offsets(list(partitions)), self._consumer.end_offsets(list(partitions))
+        )
+        return {partition: (beginnings[partition], ends[partition]) for partition in partitions}
 
 
 async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s: float = 5.0) -> dict[str, int]:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
 from streams.runtime.partition import PartitionOwner, PartitionStatus, Surroundings
+from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
+from streams.runtime.standby import KEEP_S, Standby
 from streams.runtime.store import StateStore
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 500
-KEEP_S = 3600.0
-"""How old the knowledge of a kept state may be: well below a changelog's delete.retention.ms, after which deletions vanish."""
+POLL_S = 0.5
 
 
 class Runtime(Generic[S]):
@@ -37,8 +39,13 @@ class Runtime(Generic[S]):
         dead_letter: DeadLetter,
         *,
         publisher: Publisher | None = None,
+        fetching: Fetching | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
-        """A `publisher` that is given is shared with others: it is neither started nor stopped here."""
+        """A `publisher` or `fetching` that is given is shared with others: it is neither started nor stopped here.
+
+        `report` is told how far a restore has come that takes longer than a second.
+        """
         if settings.changelogs and codec is None:
             raise ValueError(f"processor {settings.group} has changelogs and no codec for its states: give it one")
         self.settings = settings
@@ -46,8 +53,12 @@ class Runtime(Generic[S]):
         self._codec = codec
         self._dead_letter = dead_letter
         self._shared = publisher
+        self._fetching = fetching
+        self._report = log.info if report is None else report
+        self._progress: RestoreProgress | None = None
         self._owners: dict[TopicPartition, PartitionOwner[S]] = {}
         self._kept: dict[TopicPartition, StateStore[S]] = {}
+        self._standby: Standby[S] | None = None
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
@@ -61,12 +72,15 @@ class Runtime(Generic[S]):
     async def run(self) -> None:
         """Join the group and handle records. Returns after `stop`; raises RuntimeFailed, Unavailable or Fenced otherwise."""
         self._running = True
-        self._failure = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        self._progress = RestoreProgress(self.settings.group, self._report, loop.time)
         publisher: Publisher | None = None
         try:
-            await self._check_topics()
+            counts = await self._check_topics()
+            self._standby = self._standby_of(counts)
             publisher = self._shared or await self._own_publisher()
-            self._member = Member(self.settings, assigned=self._assigned, revoked=self._revoked)
+            self._member = Member(self.settings, assigned=self._assigned, revoked=self._revoked, fetching=self._fetching)
             self._around = Surroundings(
                 self.settings, self._processor, publisher, self._dead_letter, self._member, self._opened, self._lost, self._fail
             )
@@ -114,11 +128,14 @@ class Runtime(Generic[S]):
         assert self._failure is not None
         stopping = asyncio.ensure_future(self._stop.wait())
         polling = asyncio.ensure_future(self._poll(member))
+        following = asyncio.ensure_future(self._follow())
         try:
-            await asyncio.wait((stopping, polling, self._failure, publisher.failed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (stopping, polling, following, self._failure, publisher.failed), return_when=asyncio.FIRST_COMPLETED
+            )
             if publisher.failed.done():
                 raise publisher.failure()
-            for ended in (self._failure, polling):
+            for ended in (self._failure, polling, following):
                 if ended.done():
                     ended.result()
         except KafkaError as error:
@@ -126,12 +143,15 @@ class Runtime(Generic[S]):
                 f"{self.settings.group}: the broker at {self.settings.bootstrap} failed it for good: {error!r}"
             ) from error
         finally:
-            await end({stopping, polling})
+            await end({stopping, polling, following})
+
+    async def _follow(self) -> None:
+        await (asyncio.Event().wait() if self._standby is None else self._standby.run())
 
     async def _poll(self, member: Member) -> None:
         await member.start()
         while True:
-            for tp, raws in (await member.poll(POLL_MS)).items():
+            for tp, raws in (await member.poll(POLL_S)).items():
                 owner = self._owners.get(tp)
                 if owner is not None:
                     owner.feed(raws)
@@ -169,9 +189,12 @@ class Runtime(Generic[S]):
             return
         closing = self._go_on_with(assigned)
         for tp in sorted(assigned - set(self._owners)):
-            self._member.pause(tp)
+            self._member.set_aside(tp)
             self._owners[tp] = self._owner_of(tp)
             self._owners[tp].start(closing.get(tp))
+        if self._standby is not None:
+            for tp in self._standby.sources - set(self._owners):
+                self._standby.follow(tp, self._kept.get(tp))
         self._kept.clear()
         self._opened(None)
 
@@ -195,10 +218,20 @@ class Runtime(Generic[S]):
             return PartitionOwner(tp, self._around, GroupCommits(self._member, tp), StateStore(_NoCodec()), None)
         assert self._codec is not None
         store = self._kept.pop(tp, None)
+        if store is None and self._standby is not None:
+            store = self._standby.take(tp)
         if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
             store = StateStore(self._codec)
         commits: Commits = TransactionalCommits(self.settings, tp)
-        return PartitionOwner(tp, self._around, commits, store, partial(restore, self.settings, tp))
+        return PartitionOwner(tp, self._around, commits, store, partial(self._restore, tp))
+
+    async def _restore(self, tp: TopicPartition, store: StateStore[Any]) -> int:
+        assert self._progress is not None
+        self._progress.begins(tp)
+        try:
+            return await restore(self.settings, tp, store.next_offset, store.load, partial(self._progress.told, tp, store))
+        finally:
+            self._progress.ended(tp)
 
     def _opened(self, owner: PartitionOwner[S] | None) -> None:
         if all(owner.phase == "working" for owner in self._owners.values()):
@@ -237,7 +270,11 @@ class Runtime(Generic[S]):
         await publisher.start()
         return publisher
 
-    async def _check_topics(self) -> None:
+    def _standby_of(self, counts: Mapping[str, int]) -> Standby[S] | None:
+        codec, sources = self._codec, {topic: counts[topic] for topic in self.settings.changelogs}
+        return Standby(self.settings, sources, lambda: StateStore(codec)) if self.settings.standby and codec is not None else None
+
+    async def _check_topics(self) -> Mapping[str, int]:
         settings = self.settings
         counts = await partition_counts(settings.bootstrap, (*settings.topics, *settings.changelogs.values()))
         for topic, changelog in settings.changelogs.items():
@@ -246,6 +283,7 @@ class Runtime(Generic[S]):
                     f"{topic} has {counts[topic]} partitions and its changelog {changelog} has {counts[changelog]}: "
                     "they must be equal, recreate the changelog"
                 )
+        return counts
 
 
 class _NoCodec:

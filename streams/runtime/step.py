@@ -24,18 +24,21 @@ class Owner(Protocol[S]):
     @property
     def is_open(self) -> bool: ...
     def settle(self, entry: Entry[S]) -> None: ...
+    async def act(self) -> None: ...
+    def acted(self) -> None: ...
     def commit_soon(self) -> None: ...
 
 
 class StepOfRecord(Generic[S]):
     """model.Step. Also the receipt of what it published: the record settles when the handler and all outputs are through."""
 
-    __slots__ = ("_entry", "_outs", "_owner", "_puts", "partition")
+    __slots__ = ("_acting", "_entry", "_outs", "_owner", "_puts", "partition")
 
     def __init__(self, owner: Owner[S], entry: Entry[S]) -> None:
         self.partition = owner.partition
         self._owner = owner
         self._entry = entry
+        self._acting = 0
         self._puts: dict[str, S | None] = {}
         self._outs: list[Outgoing] = []
 
@@ -61,6 +64,20 @@ class StepOfRecord(Generic[S]):
         self._owner.commit_soon()
         await journal.durable
         self._send()
+
+    async def act(self) -> None:
+        await self._owner.act()
+        self._acting += 1
+
+    def acted(self) -> None:
+        if self._acting:
+            self._acting -= 1
+            self._owner.acted()
+
+    def release(self) -> None:
+        """The handler has ended, and with it whatever it did."""
+        while self._acting:
+            self.acted()
 
     def finish(self) -> None:
         """The handler has returned: its puts and outputs take effect."""

@@ -10,6 +10,8 @@ from streams.runtime.model import S, StateCodec
 
 log = logging.getLogger(__name__)
 
+ENTRY_BYTES = 140
+"""What a state takes beside its own bytes and its key's: two objects, and its place in the dictionary."""
 HOT = 2048
 """Decoded states kept at hand, for a partition: so many, and up to as many again."""
 
@@ -61,16 +63,22 @@ class StateStore(Generic[S]):
     def encode(self, state: S) -> bytes:
         return self._codec.encode(state)
 
-    def load(self, key: bytes | None, value: bytes | None) -> None:
-        """Take in one changelog record."""
+    def load(self, key: bytes | None, value: bytes | None) -> int:
+        """Take in one changelog record. Returns by how many bytes that has made the store larger or smaller."""
         if key is None:
-            return
+            return 0
         name = key.decode(errors="replace")
         self._cool(name)
+        before = self._encoded.pop(name, None)
+        grown = 0 if before is None else -len(before) - ENTRY_BYTES - len(name)
         if value is None:
-            self._encoded.pop(name, None)
-        else:
-            self._encoded[name] = value
+            return grown
+        self._encoded[name] = value
+        return grown + len(value) + ENTRY_BYTES + len(name)
+
+    def weight(self) -> int:
+        """About how much memory the states take. Looks at every one of them."""
+        return sum(map(len, self._encoded.values())) + sum(map(len, self._encoded)) + ENTRY_BYTES * len(self._encoded)
 
     def commit(self, key: str, state: S | None, data: bytes | None) -> None:
         """The state is in the changelog now."""

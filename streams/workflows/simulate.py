@@ -107,7 +107,7 @@ class _Simulation:
                 self.plan(self.completion(output))
             elif isinstance(output, RunFinished):
                 self.finished = output
-        for timer in self.conversation.timers:
+        for timer in self.conversation.timers if self.conversation is not None else ():
             fired = {"timer_id": timer.timer_id, "due_ms": timer.due_ms, "conversation_id": CONVERSATION}
             self.plan(TimerFired(id=derive(timer.timer_id, "fired"), time_ms=timer.due_ms, **fired))
 

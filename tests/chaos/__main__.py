@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
+from connectors.settings import Settings
 from tests.chaos.faults import Chaos, Happened
 from tests.chaos.fleet import Fleet
 from tests.chaos.oracle import Verdict, watching
@@ -24,7 +25,7 @@ RESULTS = Path(__file__).parents[2] / "bench" / "results"
 
 
 async def chaos(
-    given: argparse.Namespace, parts: list[str], environment: dict[str, str]
+    given: argparse.Namespace, parts: list[str], kills: int, environment: dict[str, str]
 ) -> tuple[list[Happened], Verdict, list[str]]:
     """One fleet, some kinds of faults, one verdict."""
     folder = Path(tempfile.mkdtemp(prefix="hil-chaos-"))
@@ -38,13 +39,13 @@ async def chaos(
         ):
             it = Chaos(fleet, oracle, random.Random(given.seed), report)
             await asyncio.sleep(3)
-            session_s = float(environment.get("HIL_SESSION_TIMEOUT_MS", "4500")) / 1000
+            session_s = Settings.from_environment(environment).session_timeout_ms / 1000
             for part in parts:
                 report(f"{part} …")
                 match part:
-                    case "kills":
-                        happened += await it.kills(given.kills)
-                    case "takeover" | "tuned":
+                    case "kills" | "tuned":
+                        happened += await it.kills(kills, given.kinds.split(","))
+                    case "takeover":
                         for kind in ("conversations", "intake", "nodes"):
                             happened.append(await it.takeovers(kind, given.takeovers, hold_s=session_s + 6))
                     case "restart":
@@ -79,10 +80,13 @@ async def chaos(
 
 
 def table(happened: list[Happened], verdict: Verdict, exits: list[str], seconds: float) -> None:
-    print(f"\n{'fault':<42}{'count':>6}{'partition back p50':>20}{'max':>8}{'all answered p50':>18}{'max':>8}")
+    print(f"\n{'fault':<42}{'count':>6}{'partition back p50':>20}{'p95':>8}{'max':>8}{'all answered p50':>18}{'max':>8}")
     for kind in happened:
         first, last = kind.first_s, kind.all_s
-        figures = f"{median(first):>18.1f} s{max(first):>6.1f} s{median(last):>16.1f} s{max(last):>6.1f} s" if first else ""
+        figures = ""
+        if first:
+            p95 = sorted(first)[min(len(first) - 1, int(0.95 * len(first)))]
+            figures = f"{median(first):>18.2f} s{p95:>6.2f} s{max(first):>6.2f} s{median(last):>16.2f} s{max(last):>6.2f} s"
         print(f"{kind.name:<42}{kind.count:>6}{figures}")
     print(f"\nin {seconds:.0f} s: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(verdict).items()))
     for line in exits:
@@ -94,14 +98,16 @@ def report(line: str) -> None:
     sys.stderr.flush()
 
 
-TUNED = {"HIL_SESSION_TIMEOUT_MS": "1500"}
+TUNED = {"HIL_SESSION_TIMEOUT_MS": "1000", "HIL_STANDBY": "on"}
+"""For a deployment that must be back soon: docs/guides/recovery.md."""
 
 
 def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is the point
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=200, help="in all; `kills` and `tuned` share them")
+    parser.add_argument("--kinds", default="intake,conversations,nodes", help="of workers to kill, in turns")
     parser.add_argument("--takeovers", type=int, default=5, help="of each kind of worker, to measure recovery")
     parser.add_argument("--freezes", type=int, default=5)
     parser.add_argument("--restarts", type=int, default=2, help="of the broker and of Postgres")
@@ -111,16 +117,17 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
     given = parser.parse_args()
     wanted = given.only.split(",")
+    kills = given.kills // max(1, sum(part in wanted for part in ("kills", "tuned")))
     fleets: list[tuple[str, list[str], dict[str, str]]] = [
         ("default settings", [part for part in wanted if part not in ("tuned", "restart")], {}),
-        ("HIL_SESSION_TIMEOUT_MS=1500", [part for part in wanted if part == "tuned"], TUNED),
+        (" ".join(f"{name}={value}" for name, value in TUNED.items()), [part for part in wanted if part == "tuned"], TUNED),
         ("HIL_INSTANCE set: static members", [part for part in wanted if part == "restart"], {"HIL_INSTANCE": "yes"}),
     ]
     good, results = True, []
     for title, parts, environment in fleets:
         if parts:
             began = time.monotonic()
-            happened, verdict, exits = asyncio.run(chaos(given, parts, environment))
+            happened, verdict, exits = asyncio.run(chaos(given, parts, kills, environment))
             print(f"\n== {title}")
             table(happened, verdict, exits, time.monotonic() - began)
             good = good and verdict.good

@@ -39,18 +39,24 @@ class Chaos:
     random: random.Random
     report: Callable[[str], None]
 
-    async def kills(self, count: int, *, pause_s: tuple[float, float] = (0.5, 3.0)) -> list[Happened]:
-        """kill -9 of a random worker, again and again; the supervisor starts it anew at once."""
-        happened = {worker.kind: Happened(f"kill -9 {worker.kind}") for worker in self.fleet.workers}
+    async def kills(self, count: int, kinds: Sequence[str] = ENGINE) -> list[Happened]:
+        """kill -9 of one worker after the other, each as soon as the partitions of the one before are at work again.
+
+        The supervisor starts it anew at once. In each round of kinds every worker of the kind is at work when one is killed,
+        so that the time is that of a takeover; every tenth kill is the projector's, whose absence no answer waits for.
+        """
+        happened = {kind: Happened(f"kill -9 {kind}") for kind in ("intake", "conversations", "nodes", "projector")}
         for number in range(count):
-            victim = await self._one_alive()
+            kind = "projector" if number % 10 == 9 and self.fleet.of("projector") else kinds[number % len(kinds)]
+            await self._at_work(kind)
+            victim = self.random.choice(self.fleet.of(kind))
+            at = time.monotonic()
             self.fleet.kill(victim)
-            happened[victim.kind].note(None)
+            happened[kind].note(await self.oracle.recovered(at, self.oracle.burst()) if kind != "projector" else None)
             if number % 10 == 9:
-                await self._breathe()
                 self.report(f"{number + 1} of {count} kills, {len(self.oracle.open)} messages open")
-            await asyncio.sleep(self.random.uniform(*pause_s))
-        return list(happened.values())
+                await self._breathe()
+        return [kind for kind in happened.values() if kind.count]
 
     async def takeovers(self, kind: str, count: int, *, hold_s: float | None) -> Happened:
         """kill -9 of one worker of a kind, and how long its partitions stood still.
@@ -60,12 +66,10 @@ class Chaos:
         happened = Happened(f"{kind}: {'takeover by another' if hold_s else 'the same one restarted'}")
         for _ in range(count):
             await self._settled()
-            victim = self.random.choice([worker for worker in self.fleet.workers if worker.kind == kind])
+            victim = self.random.choice(self.fleet.of(kind))
             at = time.monotonic()
             self.fleet.kill(victim, hold_s=hold_s or 0.0)
-            await asyncio.sleep(4.0)
-            await self.oracle.answered(60)
-            happened.note(self.oracle.recovery(at, time.monotonic()))
+            happened.note(await self.oracle.recovered(at, self.oracle.burst()))
         return happened
 
     async def freezes(self, count: int, *, session_s: float = SESSION_S) -> Happened:
@@ -76,10 +80,11 @@ class Chaos:
             victim = await self._one_alive(ENGINE)
             at = time.monotonic()
             victim.signal(signal.SIGSTOP)
-            await asyncio.sleep(session_s + 3.0)
+            recovery = await self.oracle.recovered(at, self.oracle.burst(), patience_s=session_s + 20.0)
+            await asyncio.sleep(max(0.0, at + session_s + 3.0 - time.monotonic()))
             victim.signal(signal.SIGCONT)
             await self.oracle.answered(60)
-            happened.note(self.oracle.recovery(at, time.monotonic()))
+            happened.note(recovery)
         return happened
 
     async def broker_restarts(self, count: int) -> Happened:
@@ -89,9 +94,8 @@ class Chaos:
             await self._settled()
             at = time.monotonic()
             await self.fleet.kafka.restart(kill=number % 2 == 1)
-            await asyncio.sleep(3.0)
+            happened.note(await self.oracle.recovered(at, self.oracle.burst(), patience_s=120.0))
             await self.oracle.answered(120)
-            happened.note(self.oracle.recovery(at, time.monotonic()))
         return happened
 
     async def postgres_restarts(self, count: int) -> Happened:
@@ -100,9 +104,8 @@ class Chaos:
             await self._settled()
             at = time.monotonic()
             await self.fleet.postgres.restart(kill=number % 2 == 1)
-            await asyncio.sleep(3.0)
+            happened.note(await self.oracle.recovered(at, self.oracle.burst(), patience_s=120.0))
             await self.oracle.answered(120)
-            happened.note(self.oracle.recovery(at, time.monotonic()))
         return happened
 
     async def rolling_restart(self) -> Happened:
@@ -111,20 +114,25 @@ class Chaos:
         for worker in self.fleet.workers:
             at, starts = time.monotonic(), worker.starts
             worker.signal(signal.SIGTERM)
+            keys = self.oracle.burst()
             while worker.starts == starts:
                 await asyncio.sleep(0.05)
             await self.fleet.ready(worker)
-            happened.note(self.oracle.recovery(at, time.monotonic()))
+            happened.note(await self.oracle.recovered(at, keys))
         return happened
 
     async def _settled(self) -> None:
         """Every worker at work and nothing left over from the fault before."""
-        for worker in self.fleet.workers:
-            while not worker.alive:
-                await asyncio.sleep(0.05)
-            await self.fleet.ready(worker)
+        for kind in (*ENGINE, "projector"):
+            await self._at_work(kind)
         await self.oracle.answered(120)
-        await asyncio.sleep(1.0)
+
+    async def _at_work(self, kind: str) -> None:
+        """Every worker of a kind has its partitions restored."""
+        for worker in self.fleet.of(kind):
+            while not worker.alive:
+                await asyncio.sleep(0.02)
+            await self.fleet.ready(worker)
 
     async def _breathe(self) -> None:
         """Let the open messages get answered now and then: a backlog without end would measure the machine."""

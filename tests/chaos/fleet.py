@@ -143,6 +143,9 @@ class Fleet:
                     await worker.process.wait()
         await self._stack.aclose()
 
+    def of(self, kind: str) -> list[Worker]:
+        return [worker for worker in self.workers if worker.kind == kind]
+
     async def run(self, *arguments: str) -> None:
         """Run one `hil` command to its end."""
         process = await asyncio.create_subprocess_exec(

@@ -9,13 +9,15 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
 PARTITIONS = 4
 COMPLAINT = "This is terrible, order #10{:02d}, reference {}, came broken and nobody answers me."
@@ -38,7 +40,6 @@ class Sent:
     at: float = 0.0
     """When the broker had it, on the monotonic clock."""
     answered: float | None = None
-    response_partition: int = -1
     ids: Counter[str] = field(default_factory=Counter)
     status: str = ""
     error: str | None = None
@@ -79,34 +80,60 @@ class Oracle:
         self._mark = uuid.uuid4().hex[:6]
         self._seen: set[tuple[str, int, int]] = set()
         self._random = random.Random(4)
+        self._number = 0
+        self._keys: dict[int, str] = {}
+        self._hurry = asyncio.Event()
+        self._burst = 0
+        """Messages that are to be sent without a pause."""
 
     async def send(self) -> None:
         """Until `sending` is cleared. A message counts once the broker has acknowledged it."""
-        number, began, due = 0, time.monotonic(), 0.0
+        began, due = time.monotonic(), 0.0
         while self.sending:
             producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True, request_timeout_ms=8000)
             try:
                 await producer.start()
                 while self.sending:
-                    message = self._message(number)
+                    message = self._message(self._number)
                     # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
                     body = json.dumps(message.body).encode()
                     await producer.send_and_wait("customer.messages", body, partition=message.partition)
                     message.at = time.monotonic()
-                    number += 1
+                    self._number += 1
+                    if self._burst:
+                        self._burst -= 1
+                        continue
                     due += 1 / self.rate
                     behind = time.monotonic() - began - due
                     if behind > 1:
                         due += behind  # an outage is not made up for by a flood
-                    await asyncio.sleep(max(0.0, -behind))
+                    await self._pause(-behind)
             except KafkaError:
                 await asyncio.sleep(0.2)
             finally:
                 await _quietly(producer.stop())
 
+    async def _pause(self, seconds: float) -> None:
+        """Until the next message is due, or a burst is asked for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    def burst(self, each: int = 2) -> list[str]:
+        """Send now, without a pause, so many messages for each partition; the keys of those."""
+        first, many = self._number + 1, each * PARTITIONS  # one may be on its way already
+        self._burst = many + 1
+        self._hurry.set()
+        return [self._message(number).key for number in range(first, first + many)]
+
     def _message(self, number: int) -> Sent:
-        key = f"{self._mark}-{number}"
-        if key not in self.sent:
+        """Always the same for a number. Its conversation is on the partition of the same number as the message."""
+        key = self._keys.get(number)
+        if key is None:
+            tries = (f"{self._mark}-{number}-{again}" for again in count())
+            key = next(each for each in tries if (murmur2(each.encode()) & 0x7FFFFFFF) % PARTITIONS == number % PARTITIONS)
+            self._keys[number] = key
             text = self._random.choice(TEXTS)
             body = {
                 "text": text.format(number % 24 + 1, key),
@@ -129,7 +156,7 @@ class Oracle:
                 consumer.assign(partitions)
                 await consumer.seek_to_beginning(*partitions)
                 while True:
-                    for records in (await consumer.getmany(timeout_ms=200)).values():
+                    for records in (await consumer.getmany(timeout_ms=100)).values():
                         for record in records:
                             self._take(record)
             except KafkaError:
@@ -152,7 +179,6 @@ class Oracle:
         message.ids[body["id"]] += 1
         if message.answered is None:
             message.answered = time.monotonic()
-            message.response_partition = record.partition
             message.status, message.error = body["status"], body["error"]
             message.acted = any("slack.send_message" in node["tools"] for node in body["trace"] if node["status"] == "executed")
 
@@ -193,20 +219,22 @@ class Oracle:
 
         return await asyncio.to_thread(fetch)
 
-    def recovery(self, at: float, until: float) -> tuple[float, float] | None:
-        """Seconds from a fault to (the next completed run of the slowest partition, the last answer to what was sent meanwhile).
+    async def recovered(self, at: float, keys: Sequence[str], patience_s: float = 60.0) -> tuple[float, float] | None:
+        """Wait for the answers to a burst that was sent right after a fault at `at`.
 
-        Of messages sent in the three seconds after the fault, and before the next one; None when there are too few to tell.
+        Seconds from the fault to (the first completed run of the slowest partition, the last completed run of the burst);
+        None when patience has run out.
         """
-        after = [m for m in self.sent.values() if m.answered is not None and at < m.at <= min(at + 3.0, until)]
-        if len(after) < PARTITIONS * 2:
-            return None
-        first: dict[tuple[str, int], float] = {}
-        for message in after:
+        messages, deadline = [self.sent[key] for key in keys], time.monotonic() + patience_s
+        while any(message.answered is None for message in messages):
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(0.01)
+        first: dict[int, float] = {}
+        for message in messages:
             assert message.answered is not None
-            for way in (("in", message.partition), ("out", message.response_partition)):
-                first[way] = min(first.get(way, 1e9), message.answered - at)
-        return max(first.values()), max((message.answered or at) - at for message in after)
+            first[message.partition] = min(first.get(message.partition, 1e9), message.answered - at)
+        return max(first.values()), max((message.answered or at) - at for message in messages)
 
 
 async def _quietly(closing: Any) -> None:

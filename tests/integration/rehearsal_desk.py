@@ -12,13 +12,17 @@ from agents import builtin
 from agents.ports import HistoryMessage, Passage
 from agents.prompts import prepare
 from agents.registry import Collaborators, Registry
+from agents.router.catalogue import Catalogue
+from agents.router.installs import installed
+from agents.router.request import CallContext
+from agents.router.router import Router
+from agents.router.tokens import TokenCounter
 from agents.sandbox import Sandbox
 from connectors.composio.client import ComposioClient
 from connectors.composio.client import configure as configure_tools
 from connectors.composio.tools import Toolbox
 from connectors.embeddings import embed
-from connectors.llm.openai_chat import OpenAIChat
-from connectors.llm.profiles import configure as configure_models
+from connectors.llm.opening import providers
 from connectors.postgres.chunks import chunks
 from connectors.rehearsal.server import serve_rehearsal
 from connectors.shop import serve_shop
@@ -68,7 +72,7 @@ class Desk:
     definition: WorkflowDefinition
     registry: Registry
     collaborators: Collaborators
-    chat: OpenAIChat
+    router: Router
     toolbox: Toolbox
     shelf: Shelf
     llm_base_url: str
@@ -110,7 +114,9 @@ class Desk:
         )
         work = await prepare(task, node, self.definition, self.shelf)
         tools = await self.toolbox.for_node(node, self.definition, task.input, task.context)
-        result = await self.registry.create(node.agent, self.collaborators).run(work, model=self.chat, tools=tools)
+        result = await self.registry.create(node.agent, self.collaborators).run(
+            work, model=self.router.bound(CallContext(message["conversation_id"], task.workflow, node_id)), tools=tools
+        )
         outputs[node_id] = result.output
         called = [step["action"].get("tool") for step in result.steps if "tool" in (step.get("action") or {})]
         return called + [call["tool"] for step in result.steps for call in step.get("calls", [])]
@@ -124,7 +130,8 @@ async def open_desk() -> AsyncIterator[Desk]:
         stack.push_async_callback(model.close)
         shop, shop_base_url = await serve_shop()
         stack.push_async_callback(shop.close)
-        chat = await stack.enter_async_context(OpenAIChat(configure_models({}, rehearsal_url=llm_base_url)))
+        opened = await stack.enter_async_context(providers({}, llm_base_url))
+        router = Router(installed(Catalogue.load(), providers=opened), opened, TokenCounter())
         tools = configure_tools({}, shop_url=shop_base_url)
         assert tools is not None
         client = await stack.enter_async_context(ComposioClient(tools))
@@ -135,7 +142,7 @@ async def open_desk() -> AsyncIterator[Desk]:
             definition,
             builtin.registry(),
             Collaborators(sandbox),
-            chat,
+            router,
             Toolbox(client),
             Shelf(),
             llm_base_url,

@@ -129,14 +129,14 @@ async def test_a_partition_that_stays_is_not_read_again(world: World, monkeypatc
     starts: list[tuple[int, int]] = []
     restore = module.restore
 
-    async def counted(settings, source, start, load):
+    async def counted(settings, source, start, load, progress):
         loaded: list[bytes | None] = []
 
-        def count(key: bytes | None, value: bytes | None) -> None:
+        def count(key: bytes | None, value: bytes | None) -> int:
             loaded.append(key)
-            load(key, value)
+            return load(key, value)
 
-        end = await restore(settings, source, start, count)
+        end = await restore(settings, source, start, count, progress)
         starts.append((source.partition, len(loaded)))
         return end
 
@@ -258,3 +258,28 @@ async def test_one_publisher_may_serve_several_runtimes(world: World):
         await world.send("a", "b")
         assert await world.until_values("more", 2) == ["a", "ab"]
     await world.send("the publisher still works")
+
+
+async def test_a_partition_that_is_slow_to_open_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch):
+    """aiokafka fetches nothing from a broker while it looks for the position of one partition that is there."""
+    await world.create(partitions=2)
+    fence, may_open = TransactionalCommits.open, asyncio.Event()
+
+    async def slow(self: TransactionalCommits) -> None:
+        if self._source.partition == 1:
+            await may_open.wait()
+        await fence(self)
+
+    monkeypatch.setattr(TransactionalCommits, "open", slow)
+    appending = world.appending()
+    runtime = world.runtime(appending, commit_interval_s=0.01)
+    running = asyncio.create_task(runtime.run())
+    for partition in (0, 1):
+        await world.send("a", key=f"k{partition}", partition=partition)
+    await until(lambda: appending.handled == [(0, "a")])
+    assert not runtime.is_ready
+    may_open.set()
+    await runtime.ready()
+    await world.until_committed({0: 1, 1: 1})
+    await runtime.stop()
+    await running

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -52,6 +53,7 @@ class Script:
     route: str
 
     @classmethod
+    @lru_cache(maxsize=10_000)  # asked for in every attempt, and by the oracle
     def of(cls, salt: str, node_id: str, instruction: str, said: str) -> Script:
         random = Random(sha256(f"{salt}|{node_id}|{instruction}|{said}".encode()).digest())
         steps = tuple(random.choice(("model", "model", "shop.look", "shop.refund", "shop.ship")) for _ in range(_few(random)))
@@ -105,7 +107,7 @@ class Desk:
     def timeout_seconds(self, name: str) -> float:
         return 600.0
 
-    def model(self) -> ChatModel:
+    def model(self, workflow: Workflow, node: Node, task: NodeTask) -> ChatModel:
         return Model(self._shop)
 
     async def tools(self, workflow: Workflow, node: Node, task: NodeTask) -> Tools:

@@ -12,7 +12,7 @@ from unittest import mock
 from schemas import ids
 from streams import journal
 from streams.core import response
-from streams.runtime import commits, effects, partition, reading, step
+from streams.runtime import commits, effects, partition, reading, standby, step
 
 Mutant = Callable[[], AbstractContextManager[None]]
 
@@ -130,6 +130,13 @@ def act_before_the_intent_is_durable() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_standby_reads_uncommitted() -> Iterator[None]:
+    """What a standby has read along is taken for committed, although its transaction was aborted."""
+    with _every_client(standby.Standby, standby, "AIOKafkaConsumer", isolation_level="read_uncommitted"):
+        yield
+
+
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
@@ -141,6 +148,7 @@ MUTANTS: tuple[Mutant, ...] = (
     a_non_deterministic_id,
     begin_without_holding_the_fence,
     act_before_the_intent_is_durable,
+    a_standby_reads_uncommitted,
 )
 
 

@@ -52,6 +52,8 @@ class Fold:
     position: int = 0
     states: dict[str, Conversation] = field(default_factory=dict)
     encoded: dict[bytes, bytes] = field(default_factory=dict)
+    """What the changelog has to say of each; `changed` is not in it yet."""
+    changed: set[str] = field(default_factory=set)
     expected: dict[tuple[str, str], set[bytes]] = field(default_factory=lambda: defaultdict(set))
     """(topic, id) → contents."""
 
@@ -86,7 +88,7 @@ class Oracle:
         new = not contents
         contents.add(entry.value or b"")
         if tp.topic == "customer.responses" and new:
-            response = decode(entry.value, entry.headers)
+            response = _read(entry)
             assert isinstance(response, CustomerResponse)
             self.outstanding.discard((response.conversation_id, response.message_id))
             self.answers += 1
@@ -139,7 +141,7 @@ class Oracle:
             )
 
     def _need_completed(self, group: str, tp: TopicPartition, entry: Entry) -> None:
-        task = decode(entry.value, entry.headers)
+        task = _read(entry)
         assert isinstance(task, NodeTask)
         name = derive(task.execution_id, task.attempt, "completed")
         later = any(
@@ -154,6 +156,13 @@ class Oracle:
             self._fold(source, position)
             fold = self._folds[source.partition]
             found = self._broker.log(TopicPartition("conversation-state", source.partition)).state
+            for name in fold.changed:
+                state = fold.states.get(name)
+                if state is None:
+                    fold.encoded.pop(name.encode(), None)
+                else:
+                    fold.encoded[name.encode()] = self._codec.encode(state)
+            fold.changed.clear()
             if fold.position == position and found != fold.encoded:
                 wrong = [key for key in fold.encoded.keys() | found.keys() if found.get(key) != fold.encoded.get(key)]
                 for key in wrong:
@@ -164,7 +173,7 @@ class Oracle:
         position = self._positions.get((f"hil.{source.topic}", source), 0)
         if position:
             entry = self._history[source][position - 1]
-            task = decode(entry.value, entry.headers)
+            task = _read(entry)
             assert isinstance(task, NodeTask)
             log = self._broker.log(TopicPartition(journal_of(source.topic), source.partition))
             data = log.state.get(task.execution_id.encode())
@@ -186,14 +195,17 @@ class Oracle:
         while fold.position < offset:
             entry = history[fold.position]
             fold.position += 1
-            event = decode(entry.value, entry.headers)
+            event = _read(entry)
             if isinstance(event, NodeCompleted):
                 self._completed.setdefault((event.execution_id, event.attempt), event)
                 if event.outcome is Outcome.PARK and IN_DOUBT in (event.error or ""):
                     self.parked_in_doubt.add(event.execution_id)
             decision = decide(fold.states.get(event.conversation_id), event, self._definitions.graphs)
-            fold.states[event.conversation_id] = decision.conversation
-            fold.encoded[event.conversation_id.encode()] = self._codec.encode(decision.conversation)
+            if decision.conversation is None:
+                fold.states.pop(event.conversation_id, None)
+            else:
+                fold.states[event.conversation_id] = decision.conversation
+            fold.changed.add(event.conversation_id)
             for output in decision.outputs:
                 out = outgoing(output)
                 fresh[out.topic, output.id].add(out.value or b"")
@@ -222,7 +234,7 @@ class Oracle:
                         return False
         return not any(
             fold.position == len(self._history[TopicPartition("conversation.events", partition)])
-            and any(state.timers or state.run for state in fold.states.values())
+            and any(state.timers or state.run or self._plan.ttl_s for state in fold.states.values())
             for partition, fold in self._folds.items()
         )
 
@@ -274,7 +286,7 @@ class Oracle:
         admitted: dict[str, list[str | None]] = defaultdict(list)
         for log in self._broker.topics["conversation.events"].logs:
             for entry in self._history[log.tp]:
-                event = decode(entry.value, entry.headers)
+                event = _read(entry)
                 if isinstance(event, MessageReceived):
                     admitted[event.conversation_id].append(event.message_id)
         for name, messages in admitted.items():
@@ -298,13 +310,13 @@ class Oracle:
         seen: set[str] = set()
         for log in self._broker.topics["workflow.events"].logs:
             for entry in self._history[log.tp]:
-                event = decode(entry.value, entry.headers)
+                event = _read(entry)
                 if isinstance(event, RunFinished) and event.id not in seen:
                     seen.add(event.id)
                     ends[event.conversation_id, event.message_id].append(event)
         for log in self._broker.topics["customer.responses"].logs:
             for entry in self._history[log.tp]:
-                event = decode(entry.value, entry.headers)
+                event = _read(entry)
                 assert isinstance(event, CustomerResponse)
                 if event.id not in seen:
                     seen.add(event.id)
@@ -318,6 +330,14 @@ class Oracle:
                 expected = sequential(sending, self._plan, self._definitions, self.parked_in_doubt, self._completed)
                 found = _came_to(ends[where][0], responses[where][0])
                 _hold(found == expected, f"{where} {_apart(found, expected)}")
+
+
+def _read(entry: Entry) -> Event:
+    """The event of a record, which is asked for in several places."""
+    event: Event | None = entry.event
+    if event is None:
+        event = entry.event = decode(entry.value, entry.headers)
+    return event
 
 
 journal_topics = {"conversation-state", "node-journal.simple", "node-journal.reasoning"}
@@ -380,7 +400,7 @@ def sequential(
                     timer_id=timer.timer_id,
                     due_ms=timer.due_ms,
                 )
-                for timer in state.timers
+                for timer in (state.timers if state is not None else ())
             ]
     raise Broken(f"alone, {sending.message} does not come to an end")
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from tests.simulation import graphs
 
 PROCESSORS = ("intake", "conversations", "nodes")
+TTL_S = 45.0
+"""Longer than any record is late: a repeat of a message that comes after its conversation was forgotten is a new message."""
 SETTLED_S = 4.0
 """Faults stop after this many virtual seconds, so that a schedule can come to an end."""
 
@@ -91,6 +93,8 @@ class Plan:
     sendings: tuple[Sending, ...]
     faults: tuple[Fault, ...]
     latency_s: float
+    ttl_s: float
+    """After which idle conversations are forgotten; the schedule then ends when all are. 0: none is."""
     keep: Keep = Keep()
 
     def __str__(self) -> str:
@@ -128,6 +132,7 @@ def draw(seed: int, keep: Keep = Keep()) -> Plan:
         "drain_deadline_s": shape.choice((0.05, 1.0, 5.0)),
         "concurrency": shape.choice((1, 2, 8, 32)),
         "broker_patience_s": shape.choice((8.0, 30.0)),
+        "standby": Random(f"standby-{seed}").random() < 0.4,
     }
     sendings = _sendings(mail, partitions["customer.messages"], [str(each["name"]) for each in definitions])
     faults = _faults(fate, len(slots))
@@ -142,6 +147,7 @@ def draw(seed: int, keep: Keep = Keep()) -> Plan:
         tuple(each for at, each in enumerate(sendings) if keep.messages is None or at in keep.messages),
         tuple(each for at, each in enumerate(faults) if keep.faults is None or at in keep.faults),
         shape.choice((0.0005, 0.002, 0.02)),
+        TTL_S if Random(f"ttl-{seed}").random() < 0.15 else 0.0,
         keep,
     )
 

@@ -22,7 +22,7 @@ from streams.journal import ExecutionCodec
 from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
 from tests.simulation.broker.broker import Broker
-from tests.simulation.clients.patching import quick_templates, simulated
+from tests.simulation.clients.patching import simulated
 from tests.simulation.desk import AGENT_TYPES, Desk, Shop
 from tests.simulation.faults import Faults
 from tests.simulation.oracle import GROUPS, Broken, Oracle
@@ -71,7 +71,7 @@ class Schedule:
         self.broker.network.latency_s = plan.latency_s
         self.shop = Shop()
         self.definitions = Definitions()
-        with quick_templates():
+        with simulated():
             for body in plan.definitions:
                 definition = WorkflowDefinition.model_validate(body)
                 self.definitions.add(published(definition, "", AGENT_TYPES, at_ms=0))
@@ -133,7 +133,9 @@ class Schedule:
             intake = Intake(self.definitions, default_workflow="w0")
             yield self._runtime("intake", "customer.messages", intake, publisher, **instance)
         elif name == "conversations":
-            conversations = Conversations(self.definitions, clock_ms=process.clock_ms)
+            conversations = Conversations(
+                self.definitions, clock_ms=process.clock_ms, ttl_ms=int((self.plan.ttl_s or 10_000) * 1000)
+            )
             changelog = {"conversation.events": "conversation-state"}
             codec = ConversationCodec()
             yield self._runtime(name, "conversation.events", conversations, publisher, codec, changelogs=changelog, **instance)
@@ -148,6 +150,7 @@ class Schedule:
         self, name: str, source: str, processor: Any, publisher: Publisher, codec: Any = None, **more: Any
     ) -> Runtime[Any]:
         chosen = {key: value for key, value in self.plan.settings.items() if key != "concurrency"}
+        chosen["standby"] = chosen["standby"] and codec is not None
         settings = RuntimeSettings("broker", f"hil.{name}", (source,), **{**chosen, **more})
         return Runtime(settings, processor, codec, dead_letter, publisher=publisher)
 
@@ -180,7 +183,7 @@ class Schedule:
 
     def run(self) -> Result:
         failure: str | None = None
-        with simulated(self.broker):
+        with simulated():
             try:
                 self.send()
                 for slot in self.slots:

@@ -4,57 +4,32 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from tests.simulation.clients.patching import simulated
 from tests.simulation.plan import Keep, Plan, draw
 from tests.simulation.schedule import Result, run
+from tests.simulation.summary import Summary
 
 SHRINK_RUNS = 150
-
-
-@dataclass
-class Summary:
-    schedules: int = 0
-    answers: int = 0
-    steps: int = 0
-    virtual_s: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    with_faults: int = 0
-    failures: list[Result] = field(default_factory=list)
-
-    def add(self, result: Result) -> None:
-        self.schedules += 1
-        self.answers += result.answers
-        self.steps += result.steps
-        self.virtual_s += result.seconds
-        self.faults += result.faults
-        self.with_faults += bool(result.faults)
-        if result.failure is not None:
-            self.failures.append(result)
-
-    def merge(self, other: Summary) -> None:
-        self.schedules += other.schedules
-        self.answers += other.answers
-        self.steps += other.steps
-        self.virtual_s += other.virtual_s
-        self.faults += other.faults
-        self.with_faults += other.with_faults
-        self.failures += other.failures
+COLLECT_EVERY = 4
+"""Schedules between two collections of garbage: what they leave behind should still be in the processor's cache."""
 
 
 def sweep(seeds: Iterable[int], *, stop_after: int = 5) -> Summary:
     """Run these seeds; give up after so many failures."""
-    summary = Summary()
-    with _unhurried():
+    summary, began = Summary(), time.process_time()
+    with _unhurried(), simulated():
         for seed in seeds:
             summary.add(run(draw(seed)))
-            if summary.schedules % 25 == 0:
+            if summary.schedules % COLLECT_EVERY == 0:
                 gc.collect()
             if len(summary.failures) >= stop_after:
                 break
+    summary.cpu_s = time.process_time() - began
     return summary
 
 
@@ -76,7 +51,7 @@ def explain(result: Result) -> str:
 
 def shrink(plan: Plan) -> Plan:
     """Leave out faults, messages and nodes as long as it still fails."""
-    with _unhurried():
+    with _unhurried(), simulated():
         keep = plan.keep
         sizes = {
             "faults": len(replace_all(plan.seed, keep).faults),
@@ -111,15 +86,18 @@ def _fails(seed: int, keep: Keep) -> bool:
 
 @contextmanager
 def _unhurried() -> Iterator[None]:
-    """Neither collect garbage within a schedule nor measure coverage: both take longer than the schedule itself."""
-    was_enabled, tracer = gc.isenabled(), sys.gettrace()
-    gc.collect()
+    """No garbage is collected within a schedule or in what was there before, and nothing is traced: each takes longer than it."""
+    was_enabled, was_frozen, tracer = gc.isenabled(), gc.get_freeze_count() > 0, sys.gettrace()
+    if not was_frozen:
+        gc.collect()
+        gc.freeze()
     gc.disable()
     sys.settrace(None)
     try:
         yield
     finally:
         sys.settrace(tracer)
+        if not was_frozen:
+            gc.unfreeze()
         if was_enabled:
             gc.enable()
-        gc.collect()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -45,24 +45,19 @@ class _Task(asyncio.Task):  # type: ignore[type-arg]
 _ages = count()
 
 
-class Handle:
-    """What asyncio keeps of a callback: it may cancel it."""
+class Handle(list[Any]):
+    """What asyncio keeps of a callback, and may cancel: [callback, arguments, context].
 
-    __slots__ = ("args", "callback", "context", "due")
+    A list, because one is made for every step of a schedule, and a list is made without calling Python.
+    """
 
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Any, due: float = 0.0) -> None:
-        self.callback: Callable[..., Any] | None = callback
-        self.args, self.context, self.due = args, context, due
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.callback = None
-        self.args = ()
+        self[:] = None, (), None
 
     def cancelled(self) -> bool:
-        return self.callback is None
-
-    def when(self) -> float:
-        return self.due
+        return self[0] is None
 
 
 class Process(asyncio.AbstractEventLoop):
@@ -89,7 +84,7 @@ class Process(asyncio.AbstractEventLoop):
     # asyncio's side
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:  # type: ignore[override]
-        handle = Handle(callback, args, context)
+        handle = Handle((callback, args, context))
         if self.alive:
             self.ready.append(handle)
             if not self.runnable:
@@ -99,10 +94,13 @@ class Process(asyncio.AbstractEventLoop):
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:  # type: ignore[override]
-        return self.call_at(self.world.now + delay, callback, *args, context=context)
+        handle = Handle((callback, args, context))
+        if self.alive:
+            self.world.timer(self.world.now + delay, self, handle)
+        return handle
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:  # type: ignore[override]
-        handle = Handle(callback, args, context, when)
+        handle = Handle((callback, args, context))
         if self.alive:
             self.world.timer(when, self, handle)
         return handle
@@ -119,8 +117,7 @@ class Process(asyncio.AbstractEventLoop):
         self.tasks.append(task)
         return task
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  # says False, like a method would; asked for every future, so without a frame
 
     def is_running(self) -> bool:
         return True
@@ -146,10 +143,13 @@ class World:
         """At which step `interrupt` is called."""
         self.interrupt: Callable[[], int] = self._too_long
         """Does what is due at this step, returns the next one."""
-        self._heap: list[tuple[float, int, Process | None, Any]] = []
-        self._ties = 0
+        self._heap: list[tuple[float, int, Process | None, Any, tuple[Any, ...]]] = []
+        """When, a tie-breaker, and what: a callback of the world's own with its arguments, or a process and its handle."""
+        self._ties = count().__next__
         self._runnable: list[Process] = []
         self.processes: list[Process] = []
+        self.broker: Any = None
+        """The one broker there is, once there is one."""
         self.trace: list[str] | None = None
 
     def note(self, *words: Any) -> None:
@@ -174,12 +174,14 @@ class World:
 
     def at(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """The world itself does something after a delay: the network, the broker, fate."""
-        self._ties += 1
-        heappush(self._heap, (self.now + delay, self._ties, None, (callback, args)))
+        heappush(self._heap, (self.now + delay, self._ties(), None, callback, args))
 
     def timer(self, when: float, process: Process, handle: Handle) -> None:
-        self._ties += 1
-        heappush(self._heap, (when, self._ties, process, handle))
+        heappush(self._heap, (when, self._ties(), process, handle, ()))
+
+    def deliver(self, delay: float, process: Process, callback: Callable[..., Any], *args: Any) -> None:
+        """After a delay the process gets something to do, if it lives then."""
+        heappush(self._heap, (self.now + delay, self._ties(), process, Handle((callback, args, None)), ()))
 
     def wake(self, process: Process) -> None:
         if not process.frozen:
@@ -209,31 +211,36 @@ class World:
     def run(self, until: Callable[[], bool], *, deadline: float) -> bool:
         """Whether the condition came to hold before the deadline (virtual seconds). It is asked whenever time moves."""
         previous = asyncio._get_running_loop()
-        try:
-            return self._run(until, deadline)
-        finally:
-            asyncio._set_running_loop(previous)
+        with _unlisted():
+            try:
+                return self._run(until, deadline)
+            finally:
+                asyncio._set_running_loop(previous)
 
     def _run(self, until: Callable[[], bool], deadline: float) -> bool:
-        runnable, heap, random = self._runnable, self._heap, self.random.random
+        runnable, heap, random, enter = self._runnable, self._heap, self.random.random, asyncio._set_running_loop
         while True:
             while runnable:
                 at = int(random() * len(runnable)) if len(runnable) > 1 else 0
                 process = runnable[at]
                 ready = process.ready
                 if ready and not process.frozen:
-                    asyncio._set_running_loop(process)
+                    enter(process)
                     burst = 1 + int(random() * 12)
                     while burst and ready:
                         burst -= 1
-                        handle = ready.popleft()
-                        callback = handle.callback
+                        callback, args, context = ready.popleft()
                         if callback is None:
                             continue
-                        if handle.context is None:
-                            self._guarded(process, callback, handle.args)
-                        else:
-                            handle.context.run(self._guarded, process, callback, handle.args)
+                        try:
+                            if context is None:
+                                callback(*args)
+                            else:
+                                context.run(callback, *args)
+                        except (SystemExit, KeyboardInterrupt):
+                            raise
+                        except BaseException as error:  # noqa: BLE001  asyncio reports it and goes on as well
+                            process.errors.append({"message": "a callback failed", "exception": error})
                         self.steps += 1
                         if self.steps >= self.interrupt_at:
                             self.interrupt_at = self.interrupt()
@@ -250,24 +257,16 @@ class World:
             when = heap[0][0]
             if when > deadline:
                 return False
-            self.now = max(self.now, when)
+            if when > self.now:
+                self.now = when
             while heap and heap[0][0] <= when:
-                _, _, owner, what = heappop(heap)
+                _, _, owner, what, args = heappop(heap)
                 if owner is None:
-                    what[0](*what[1])
-                elif owner.alive and what.callback is not None:
+                    what(*args)
+                elif owner.alive and what[0] is not None:
                     owner.ready.append(what)
                     if not owner.runnable:
                         self.wake(owner)
-
-    @staticmethod
-    def _guarded(process: Process, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        try:
-            callback(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001  asyncio reports it and goes on as well
-            process.errors.append({"message": "a callback failed", "exception": error})
 
     def _too_long(self) -> int:
         raise OutOfSteps(f"no end after {self.steps} steps")
@@ -298,3 +297,14 @@ def _end(coro: Any) -> None:
         with contextlib.suppress(BaseException):
             coro.close()
             return
+
+
+@contextlib.contextmanager
+def _unlisted() -> Iterator[None]:
+    """Tasks are not entered in asyncio's set of all tasks, which nobody here asks for: a weak set, and slow."""
+    listed: Any = asyncio.tasks._all_tasks  # type: ignore[attr-defined]
+    listed.add = lambda task: None
+    try:
+        yield
+    finally:
+        del listed.add

@@ -39,6 +39,10 @@ class FakeStep:
         self.journalled.append((key, state))
         self.put(key, state)
 
+    async def act(self) -> None: ...
+
+    def acted(self) -> None: ...
+
     def events(self, *kinds: type[Event]) -> list[Any]:
         events = [decode(out.value, out.headers) for out in self.outs]
         return [event for event in events if not kinds or isinstance(event, kinds)]

@@ -51,6 +51,8 @@ class Session:
 class Broker:
     def __init__(self, world: World) -> None:
         self.world = world
+        world.broker = self
+        self._random = world.random.random
         self.network = Network()
         self.topics: dict[str, Topic] = {}
         self.appended: Callable[[TopicPartition, Entry], None] | None = None
@@ -101,12 +103,22 @@ class Broker:
     def ask(self, process: Process, kind: str, request: Callable[[Answer], None]) -> asyncio.Future[Any]:
         """Send a request; the future gets the answer, an exception the broker answered with, or Lost. May never be answered."""
         future: asyncio.Future[Any] = process.create_future()
-        fate = self.network.meddle(process, kind, False) if self.network.meddle is not None else None
-        if fate == "lose":
+        meddle = self.network.meddle
+        fate = meddle(process, kind, False) if meddle is not None else None
+        if fate is None:
+            self.world.at(self._latency(), self._arrive, process, kind, request, future, False)
+        elif fate == "lose":
             self._lose(process, future)
         else:
-            delay = self._latency() * (300 if fate == "slow" else 1)
-            self.world.at(delay, self._arrive, process, kind, request, future, fate == "refuse")
+            self.world.at(
+                self._latency() * (300 if fate == "slow" else 1),
+                self._arrive,
+                process,
+                kind,
+                request,
+                future,
+                fate == "refuse",
+            )
         return future
 
     def _arrive(
@@ -116,12 +128,13 @@ class Broker:
             return  # it was still in the buffers of the machine that died
 
         def answer(value: Any) -> None:
-            fate = self.network.meddle(process, kind, True) if self.network.meddle is not None else None
+            meddle = self.network.meddle
+            fate = meddle(process, kind, True) if meddle is not None else None
             if fate == "lose":
                 self._lose(process, future)
             else:
                 delay = self._latency() * (300 if fate == "slow" else 1)
-                self.world.at(delay, _deliver, process, future, value)
+                self.world.deliver(delay, process, _resolve, future, value)
 
         if refuse:
             answer(kafka_errors.TopicAuthorizationFailedError)
@@ -132,10 +145,10 @@ class Broker:
             answer(error)
 
     def _lose(self, process: Process, future: asyncio.Future[Any]) -> None:
-        self.world.at(0.01 + self._latency(), _deliver, process, future, Lost())
+        self.world.deliver(0.01 + self._latency(), process, _resolve, future, Lost())
 
     def _latency(self) -> float:
-        chance = self.world.random.random()
+        chance = self._random()
         return self.network.latency_s * (0.2 + 1.6 * chance if chance < 0.95 else 12 * chance)
 
     # what the requests do
@@ -213,10 +226,6 @@ class Broker:
     def _overdue(self, session: Session) -> None:
         if session.member not in self.groups.group(session.group).members:
             session.told(kafka_errors.UnknownMemberIdError)
-
-
-def _deliver(process: Process, future: asyncio.Future[Any], value: Any) -> None:
-    process.call_soon(_resolve, future, value)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

@@ -20,13 +20,27 @@ REMEMBERED_BATCHES = 5
 class Entry:
     """One offset: a record, or a control record that ends a transaction."""
 
-    __slots__ = ("aborted", "control", "epoch", "headers", "key", "offset", "pid", "timestamp", "transactional", "value")
+    __slots__ = (
+        "aborted",
+        "control",
+        "epoch",
+        "event",
+        "headers",
+        "key",
+        "offset",
+        "pid",
+        "timestamp",
+        "transactional",
+        "value",
+    )
 
     def __init__(self, offset: int, sent: Sent, pid: int, epoch: int, transactional: bool, control: str | None = None) -> None:
         self.offset = offset
         self.key, self.value, self.headers, self.timestamp = sent
         self.pid, self.epoch, self.transactional, self.control = pid, epoch, transactional, control
         self.aborted = False
+        self.event: Any = None
+        """What the oracle has read in it."""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 from unittest import mock
@@ -17,6 +17,7 @@ import streams.runtime
 from schemas.workflow.templates import Template
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.asking import ask, told
+from tests.simulation.clients.batches import NoFetching, SimulatedBatchProducer, SimulatedFetches
 from tests.simulation.clients.consumer import Consumer
 from tests.simulation.clients.producer import Producer
 from tests.simulation.world import Process
@@ -51,34 +52,67 @@ def quick_templates() -> Any:
     return mock.patch.object(streams.core.graph, "Template", _cached_template)
 
 
+def _process() -> Process:
+    running = asyncio.get_running_loop()
+    assert isinstance(running, Process)
+    return running
+
+
+def _producer(**config: Any) -> Producer:
+    process = _process()
+    return Producer(process.world.broker, process, **config)
+
+
+def _consumer(**config: Any) -> Consumer:
+    process = _process()
+    return Consumer(process.world.broker, process, **config)
+
+
+def _client(**config: Any) -> Client:
+    process = _process()
+    return Client(process.world.broker, process)
+
+
+def _batch_producer(**config: Any) -> SimulatedBatchProducer:
+    process = _process()
+    return SimulatedBatchProducer(process.world.broker, process, **config)
+
+
+def _fetching(bootstrap: str, **config: Any) -> NoFetching:
+    return NoFetching()
+
+
+MADE = {
+    "AIOKafkaProducer": _producer,
+    "AIOKafkaConsumer": _consumer,
+    "AIOKafkaClient": _client,
+    "BatchProducer": _batch_producer,
+    "Fetches": SimulatedFetches,
+    "Fetching": _fetching,
+}
+
+
 @contextmanager
-def simulated(broker: Broker) -> Iterator[None]:
-    """Inside, whatever in streams.runtime makes a Kafka client gets one of `broker`."""
+def simulated() -> Iterator[None]:
+    """Inside, whatever in streams.runtime makes a Kafka client gets one of the broker of the world it runs in.
 
-    def process() -> Process:
-        running = asyncio.get_running_loop()
-        assert isinstance(running, Process)
-        return running
-
-    made = {
-        "AIOKafkaProducer": lambda **config: Producer(broker, process(), **config),
-        "AIOKafkaConsumer": lambda **config: Consumer(broker, process(), **config),
-        "AIOKafkaClient": lambda **config: Client(broker, process()),
-    }
-    clock = {"clock": lambda: broker.world.now}
-    patched: list[tuple[Any, str, Any]] = []
-    with quick_templates():
+    May be entered again inside: a sweep does it once for all of its schedules.
+    """
+    if vars(streams.core.graph)["Template"] is _cached_template:
+        yield
+        return
+    metered: tuple[Any, ...] = (agents.meter.MeteredModel, agents.meter.MeteredTools)
+    before = [kind.__init__.__kwdefaults__ for kind in metered]
+    disabled = logging.root.manager.disable
+    with ExitStack() as patches:
+        patches.enter_context(quick_templates())
         for name, module in list(sys.modules.items()):
             if name.startswith("streams.runtime."):
-                for attribute, fake in made.items():
+                for attribute, fake in MADE.items():
                     if hasattr(module, attribute):
-                        patched.append((module, attribute, getattr(module, attribute)))
-                        setattr(module, attribute, fake)
-        metered: tuple[Any, ...] = (agents.meter.MeteredModel, agents.meter.MeteredTools)
-        before = [kind.__init__.__kwdefaults__ for kind in metered]
+                        patches.enter_context(mock.patch.object(module, attribute, fake))
         for kind in metered:
-            kind.__init__.__kwdefaults__ = clock
-        disabled = logging.root.manager.disable
+            kind.__init__.__kwdefaults__ = {"clock": lambda: _process().world.now}
         logging.disable(logging.CRITICAL)
         try:
             yield
@@ -86,5 +120,3 @@ def simulated(broker: Broker) -> Iterator[None]:
             logging.disable(disabled)
             for kind, defaults in zip(metered, before, strict=True):
                 kind.__init__.__kwdefaults__ = defaults
-            for module, attribute, real in patched:
-                setattr(module, attribute, real)

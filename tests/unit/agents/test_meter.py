@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from agents.errors import Retryable
+from agents.errors import Retryable, note_attempts
 from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
-from agents.ports import ChatRequest, ToolResult
-from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, MemoryJournal, Scripted, Shelf, wants
+from agents.ports import ChatRequest, ModelAttempt, ToolResult, Usage
+from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, MemoryJournal, Scripted, Shelf, said, wants
 
 REQUEST = ChatRequest("fast", ())
 
@@ -31,8 +34,66 @@ async def test_a_failed_call_is_booked_with_who_failed():
     with pytest.raises(Retryable):
         await MeteredModel(Scripted(Retryable("busy").at("openai", "gpt")), meter).complete(REQUEST)
     call = meter.fresh_model_calls()[0]
-    assert (call.success, call.provider, call.model, call.error) == (False, "openai", "gpt", "busy")
+    attempt = call.attempt
+    assert (call.success, attempt.provider, attempt.model, attempt.error) == (False, "openai", "gpt", "busy")
     assert meter.models == []
+
+
+TRIED = (
+    ModelAttempt("openai", "gpt", "http_529", error="busy", usage=Usage(10, 0, 0, 2), cost_micro_usd=3, latency_ms=40),
+    ModelAttempt(
+        "anthropic",
+        "claude",
+        "ok",
+        usage=Usage(12, 4, 3, 6, 5),
+        cost_micro_usd=9,
+        latency_ms=70,
+        first_token_ms=20,
+        estimated=Usage(11, 0, 0, 8),
+        estimated_cost_micro_usd=8,
+        estimated_latency_ms=90,
+        reasoning="the best of 2",
+        runner_up="gpt",
+        candidates=[{"model": "claude", "score": 0.7}, {"model": "old", "left_out": "it is too dear"}],
+        price={"input": "1"},
+    ),
+)
+
+
+class Routed:
+    """A model that tries two before it answers, or fails."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error, self.calls = error, 0
+
+    async def complete(self, request):
+        self.calls += 1
+        if self.error is not None:
+            note_attempts(self.error, TRIED)
+            raise self.error
+        return replace(said("hello"), provider="anthropic", model="claude", cost_micro_usd=9, attempts=TRIED)
+
+
+@pytest.mark.parametrize("error", [None, Retryable("nobody"), asyncio.CancelledError()])
+async def test_every_try_behind_a_call_is_booked_however_the_call_ends(error):
+    meter = Meter()
+    await asyncio.gather(MeteredModel(Routed(error), meter).complete(REQUEST), return_exceptions=True)
+    assert [(call.step, call.candidate, call.attempt) for call in meter.fresh_model_calls()] == [
+        ("model-1", 1, TRIED[0]),
+        ("model-1", 2, TRIED[1]),
+    ]
+    assert (meter.cost_micro_usd, meter.input_text_tokens, meter.output_text_tokens) == (12, 22, 8)
+    assert meter.models == ["claude"]
+
+
+async def test_the_tries_behind_a_call_come_back_whole_from_the_journal():
+    journal, first, again = MemoryJournal(), Meter(), Meter()
+    model = Routed()
+    await MeteredModel(JournaledModel(model, journal, attempt=1), first).complete(REQUEST)
+    await MeteredModel(JournaledModel(model, journal, attempt=1), again).complete(REQUEST)
+    assert model.calls == 1
+    assert again == first
+    assert [call.attempt for call in again.model_calls] == list(TRIED)
 
 
 async def metered(attempt, model, tools, journal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,17 @@ def test_every_variable_arrives_in_its_field() -> None:
             "HIL_LLM_BASE_URL": "http://localhost:11434/v1",
             "HIL_LLM_API_KEY": "a",
             "OPENAI_API_KEY": "b",
+            "HIL_OPENAI_BASE_URL": "https://proxy.example/v1",
+            "ANTHROPIC_API_KEY": "d",
+            "HIL_ANTHROPIC_BASE_URL": "https://proxy.example",
+            "HIL_LLM_CONNECT_SECONDS": "0.5",
+            "HIL_LLM_TOTAL_SECONDS": "90",
             "HIL_COMPOSIO_BASE_URL": "https://composio.example",
             "COMPOSIO_API_KEY": "c",
             "HIL_MODEL_FAST": "small",
             "HIL_MODEL_POWERFUL": "large",
+            "HIL_STANDBY": "on",
+            "HIL_CONVERSATION_TTL": "90m",
         }
     )
     assert settings == Settings(
@@ -72,9 +80,15 @@ def test_every_variable_arrives_in_its_field() -> None:
         llm_base_url="http://localhost:11434/v1",
         llm_api_key="a",
         openai_api_key="b",
+        openai_base_url="https://proxy.example/v1",
+        anthropic_api_key="d",
+        anthropic_base_url="https://proxy.example",
+        patience={"HIL_LLM_CONNECT_SECONDS": "0.5", "HIL_LLM_TOTAL_SECONDS": "90"},
         composio_base_url="https://composio.example",
         composio_api_key="c",
         models={"fast": "small", "powerful": "large"},
+        standby=True,
+        conversation_ttl_s=5_400,
     )
 
 
@@ -85,6 +99,12 @@ def test_all_faults_are_told_at_once() -> None:
     assert [fault.split()[0] for fault in caught.value.faults] == ["HIL_KAFKA_PORT", "HIL_PARTITIONS", "HIL_LLM_BASE_URL"]
 
 
+@pytest.mark.parametrize("ttl", ["0d", "30", "1w", "d", "-1d", "4000d", "1.5h", "٣d"])
+def test_a_time_to_live_is_a_number_with_a_unit(ttl: str) -> None:
+    with pytest.raises(SettingsError, match=r"HIL_CONVERSATION_TTL is .*30d"):
+        Settings.from_environment({"HIL_CONVERSATION_TTL": ttl})
+
+
 @pytest.mark.parametrize(
     "address", ["localhost", "localhost:", ":9092", "localhost:0", "localhost:99999", "kafka://host:9092", "a:1,b"]
 )
@@ -92,6 +112,13 @@ def test_a_bootstrap_that_is_no_address_is_refused_with_an_example(address: str)
     """A wrong address would otherwise show as a time-out much later."""
     with pytest.raises(SettingsError, match=r"HIL_KAFKA_BOOTSTRAP .*localhost:9092"):
         Settings.from_environment({"HIL_KAFKA_BOOTSTRAP": address})
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf", "3601"])
+def test_a_limit_that_is_no_time_is_refused(seconds: str) -> None:
+    """An endless wait is no setting, it is a mistake."""
+    with pytest.raises(SettingsError, match=r"HIL_LLM_TOTAL_SECONDS .*seconds from"):
+        Settings.from_environment({"HIL_LLM_TOTAL_SECONDS": seconds})
 
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "hunter2", "postgresql://u:hunter2@h:port/d"])
@@ -104,7 +131,8 @@ def test_a_refused_database_url_is_not_repeated(url: str) -> None:
 
 def test_secrets_are_not_in_the_printed_settings() -> None:
     """A debugging print must not leak keys."""
-    printed = repr(Settings(database_url="hunter1", llm_api_key="hunter2", openai_api_key="hunter3", composio_api_key="hunter4"))
+    keys = {"llm_api_key": "hunter2", "openai_api_key": "hunter3", "composio_api_key": "hunter4", "anthropic_api_key": "hunter5"}
+    printed = repr(Settings(database_url="hunter1", **keys))
     assert "hunter" not in printed
 
 
@@ -120,3 +148,15 @@ def test_both_parts_on_one_port_are_refused() -> None:
 def test_partitions_are_few_when_embedded(settings: Settings, partitions: int) -> None:
     """Each partition costs files and memory on a laptop."""
     assert settings.topic_partitions == partitions
+
+
+@pytest.mark.parametrize(("text", "amount"), [("100", "100"), ("2.50", "2.50"), ("$0.1", "0.1"), ("0", "0"), ("", None)])
+def test_a_budget_is_an_amount_of_dollars(text: str, amount: str | None) -> None:
+    settings = Settings.from_environment({"HIL_DAILY_BUDGET": text, "HIL_MONTHLY_BUDGET": text})
+    assert settings.daily_budget == settings.monthly_budget == (None if amount is None else Decimal(amount))
+
+
+@pytest.mark.parametrize("text", ["lots", "-1", "NaN", "Infinity", "1,5", "1 USD"])
+def test_a_budget_that_is_no_amount_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"HIL_DAILY_BUDGET is .*such as 100 or 2.50"):
+        Settings.from_environment({"HIL_DAILY_BUDGET": text})

@@ -1,10 +1,12 @@
-"""A loopback HTTP server that answers byte for byte what a test tells it to, or falls silent, or hangs up."""
+"""A loopback HTTP server that answers byte for byte what a test tells it to, or drips, falls silent, hangs up, breaks off."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 SILENCE = object()
 """Never answers."""
 HANG_UP = object()
-"""Closes the connection without a byte."""
+"""Closes the connection without a byte; in a sequence, cleanly."""
+RESET = object()
+"""Breaks the connection off, so that the other side sees a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,42 @@ def answer(body: Any, status: int = 200, **headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + payload
 
 
+def events(*data: Any, named: bool = False) -> bytes:
+    """Server-sent events; with their type as name, as Anthropic sends them."""
+    lines = []
+    for each in data:
+        name = f"event: {each['type']}\n" if named and isinstance(each, dict) else ""
+        lines.append(f"{name}data: {each if isinstance(each, str) else json.dumps(each)}\n\n")
+    return "".join(lines).encode()
+
+
+def streamed(*pieces: Any) -> tuple[Any, ...]:
+    """A 200 whose body is sent piece by piece and ends with the connection. A float waits so many seconds."""
+    return (b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n", *pieces)
+
+
 @contextlib.asynccontextmanager
 async def serving(*script: Any | Callable[[Asked], Any]) -> AsyncIterator[Server]:
     """Answers in order; the last one again and again. A callable is given the request."""
     made = Server("")
     answers = list(script)
     over = asyncio.Event()
+    busy: set[asyncio.Task[None]] = set()
+
+    async def say(said: Any, writer: asyncio.StreamWriter) -> None:
+        if said is SILENCE:
+            await over.wait()
+        elif said is RESET:
+            writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        elif isinstance(said, float):
+            await asyncio.sleep(said)
+        elif isinstance(said, tuple):
+            for piece in said:
+                await say(piece, writer)
+        elif said is not HANG_UP:
+            writer.write(said)
+            await writer.drain()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -55,25 +89,27 @@ async def serving(*script: Any | Callable[[Asked], Any]) -> AsyncIterator[Server
             made.asked.append(asked)
             said = answers.pop(0) if len(answers) > 1 else answers[0]
             said = said(asked) if callable(said) else said
-            if said is SILENCE:
-                await over.wait()
-            elif said is not HANG_UP:
-                writer.write(said)
-                await writer.drain()
+            await say(said, writer)
         except (OSError, EOFError):
             pass
         finally:
             writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(handle(reader, writer))
+        busy.add(task)
+        task.add_done_callback(busy.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:
         over.set()
         server.close()
+        for task in tuple(busy):
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
         await server.wait_closed()
 
 

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from agents.errors import Fatal, Park, Retryable
-from agents.ports import AgentResult, ChatModel, ChatReply, ChatRequest, ToolCall, ToolResult, Tools, ToolSpec, Work
+from agents.ports import (
+    AgentResult,
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    ModelAttempt,
+    ToolCall,
+    ToolResult,
+    Tools,
+    ToolSpec,
+    Usage,
+    Work,
+)
 from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
@@ -67,7 +79,7 @@ class Workshop:
     def timeout_seconds(self, name: str) -> float:
         return 30
 
-    def model(self) -> Model:
+    def model(self, workflow: Any, node: Any, task: Any) -> Model:
         return self.chat
 
     async def tools(self, workflow: Any, node: Any, task: Any) -> Shop:
@@ -132,6 +144,66 @@ async def test_a_task_ends_in_one_completion_and_an_event_for_each_call():
     assert [event.model for event in step.events(ModelCalled)] == ["m", "m"]
     assert [(event.app, event.action, event.success) for event in step.events(ActionUsed)] == [("shop", "buy", True)]
     assert isinstance(step.events()[-1], NodeCompleted), "who reads the completion may rely on the events before it"
+
+
+def tried(*outcomes: str) -> tuple[ModelAttempt, ...]:
+    """One try after the other; each costs 10 micro-dollars and has 3 text tokens of input and 2 of output."""
+    return tuple(
+        ModelAttempt(
+            "p", f"m{at}", outcome, usage=Usage(3, 0, 0, 2), cost_micro_usd=10, candidates=({"model": "m1", "score": 1},)
+        )
+        for at, outcome in enumerate(outcomes, 1)
+    )
+
+
+class Routed:
+    """A chat model that tries two models a call, and fails with both in the third call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        self.calls += 1
+        if self.calls == 3:
+            failure = Retryable("nobody answers")
+            failure.attempts = tried("http_500", "http_529")
+            raise failure
+        return ChatReply("hello", (), "p", "m2", 3, 2, 0, 10, 7, attempts=tried("http_500", "ok"))
+
+
+async def test_every_try_at_a_model_is_an_event_and_their_sum_is_the_nodes_cost():
+    """Failed tries too, and those of a call that failed as a whole."""
+    step, known = FakeStep(), definitions()
+
+    async def asks_three_times(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        for _ in range(3):
+            await model.complete(ChatRequest("fast", ()))
+        return AgentResult(None)
+
+    workshop = Workshop(asks_three_times)
+    workshop.chat = Routed()  # type: ignore[assignment]
+    nodes = Nodes(known, workshop, clock_ms=lambda: 2_000)
+    await nodes.handle(record_of(task(known)), step)
+    called, [completion] = step.events(ModelCalled), step.events(NodeCompleted)
+    assert [(each.step, each.candidate, each.outcome) for each in called] == [
+        ("model-1", 1, "http_500"),
+        ("model-1", 2, "ok"),
+        ("model-2", 1, "http_500"),
+        ("model-2", 2, "ok"),
+        ("model-3", 1, "http_500"),
+        ("model-3", 2, "http_529"),
+    ]
+    assert len({each.id for each in called}) == 6
+    assert sum(each.cost_micro_usd for each in called) == completion.cost_micro_usd == 60
+    assert sum(each.input_text_tokens for each in called) == completion.input_text_tokens == 18
+    assert sum(each.output_text_tokens for each in called) == completion.output_text_tokens == 12
+    assert called[0].candidates == [{"model": "m1", "score": 1}]
+    assert isinstance(step.events()[-1], NodeCompleted)
+    step.outs = []
+    await nodes.handle(record_of(task(known, attempt=2)), step)
+    again = step.events(ModelCalled)
+    assert [(each.step, each.outcome) for each in again] == [("model-3", "http_500"), ("model-3", "ok")]
+    assert {each.id for each in again}.isdisjoint({each.id for each in called})
 
 
 async def test_a_repeated_task_is_answered_from_the_journal():

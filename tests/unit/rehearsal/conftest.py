@@ -10,3 +10,9 @@ from connectors.rehearsal.model import RehearsalModel
 @pytest.fixture(scope="session")
 def model() -> RehearsalModel:
     return RehearsalModel.load()
+
+
+@pytest.fixture
+def rehearsal(model: RehearsalModel) -> RehearsalModel:
+    """The same, for tests that have a `model` of another kind."""
+    return model

@@ -83,6 +83,35 @@ def test_a_repeat_with_other_content_is_a_difference():
     assert (found.kind, "twice" in (found.reason or "")) == ("changed", True)
 
 
+def test_a_repeat_is_known_long_after_and_forgotten_at_last(monkeypatch: pytest.MonkeyPatch):
+    """So many outputs are remembered for sure, and never more than twice as many."""
+    play = played()
+    outputs = outputs_of(play)
+    for remembered, known in ((len(outputs) - 1, True), (len(outputs) // 3, False)):
+        monkeypatch.setattr("streams.replay.verification.REMEMBERED", remembered)
+        repeat = [*outputs, rewritten(outputs[0], text="else")]
+        if known:
+            assert difference(events_of(play), repeat).kind == "changed"
+        else:
+            assert difference(events_of(play), repeat, complete=True).kind == "unexpected"
+
+
+def test_two_outputs_in_the_other_order_differ():
+    play = played()
+    outputs = outputs_of(play)
+    outputs[1], outputs[2] = outputs[2], outputs[1]
+    assert difference(events_of(play), outputs).kind == "missing"
+
+
+def test_a_header_that_names_another_id_than_its_value_differs():
+    """Readers know a repeat by the header alone."""
+    play = played()
+    outputs = outputs_of(play)
+    headers = tuple((name, b"another" if name == "ce_id" else value) for name, value in outputs[3].headers)
+    outputs[3] = replace(outputs[3], headers=headers)
+    assert difference(events_of(play), outputs).recorded_at == "workflow.events-0@3"
+
+
 def test_an_output_the_log_lacks_is_named_with_its_cause():
     play = played()
     outputs = outputs_of(play)

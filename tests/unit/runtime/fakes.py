@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -68,8 +68,8 @@ class FakeBroker:
         self.happened.append("read committed position")
         return self.committed_position
 
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        return 0, 1_000_000
+    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 1_000_000))
 
     # commits
     async def open(self) -> None:
@@ -85,10 +85,10 @@ class FakeBroker:
         self.happened.append("close")
 
     # changelog
-    async def restore(self, start: int, load: Callable[[bytes | None, bytes | None], None]) -> int:
+    async def restore(self, store: StateStore[Any]) -> int:
         self.happened.append("restore")
         for key, value in self.changelog.items():
-            load(key, value)
+            store.load(key, value)
         return len(self.changelog)
 
 

@@ -95,6 +95,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         state_digest="1:0123456789abcdef",
     ),
     events.MessageSetAside(**COMMON, **CAUSE, run_id="", reason="queued", message_id="m-2"),
+    events.ConversationExpired(**COMMON, **CAUSE, run_id="-", idle_ms=1_795_449_600_000, ordinal=1_795_449_590_004),
     events.CustomerResponse(
         **COMMON,
         message_id="m-1",

@@ -1,0 +1,181 @@
+"""OpenAI's chat completions, spoken by OpenAI and by every compatible server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.jsonable import text
+from agents.names import WireNames
+from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
+from agents.router.models import Model
+from connectors.llm import usage
+from connectors.llm.failures import error_object
+from connectors.llm.reading import Unreadable, index, items, mapping, string
+from connectors.llm.said import FILTERED, OUTPUT_TOOL, Said, described, finished, limit_of, tool_call
+from connectors.llm.structured import has_schemas, strict_ready
+
+
+@dataclass(frozen=True, slots=True)
+class ChatWire:
+    limit_field: str = "max_tokens"
+    """OpenAI's own models want `max_completion_tokens`; other servers know the old name."""
+    path: str = "/chat/completions"
+
+    def body(self, model: Model, request: ChatRequest, names: WireNames, *, stream: bool) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "model": model.wire,
+            "messages": [_message(message, names) for message in request.messages],
+            self.limit_field: limit_of(model, request),
+        }
+        if request.temperature is not None and not model.fixed_temperature:
+            made["temperature"] = request.temperature
+        tools = [_tool(spec, names) for spec in request.tools]
+        if request.output_schema is not None:
+            schema = dict(request.output_schema)
+            if has_schemas(model):
+                described_schema = {"name": "output", "schema": schema, "strict": strict_ready(schema)}
+                made["response_format"] = {"type": "json_schema", "json_schema": described_schema}
+            elif "tools" in model.capabilities:
+                only = {"type": "function", "function": {"name": OUTPUT_TOOL}}
+                made["tool_choice"] = "required" if tools else only
+                tools.append({"type": "function", "function": {"name": OUTPUT_TOOL, "parameters": schema}})
+        if tools:
+            made["tools"] = tools
+        if stream:
+            made |= {"stream": True, "stream_options": {"include_usage": True}}
+        return made
+
+    def said(self, answer: Any, names: WireNames) -> Said:
+        choice = mapping(next(iter(items(mapping(answer).get("choices"))), None))
+        if not isinstance(choice.get("message"), dict):
+            raise _no_choice(answer)
+        message, finish = choice["message"], string(choice.get("finish_reason"))
+        refusal = string(message.get("refusal"))
+        calls = [mapping(call) for call in items(message.get("tool_calls"))]
+        written = [(call.get("id"), mapping(call.get("function"))) for call in calls if isinstance(call.get("function"), dict)]
+        used = usage.of_chat(mapping(answer).get("usage"))
+        return _said(_content(message.get("content")), refusal, written, finish, used, names)
+
+    def listener(self, names: WireNames) -> ChatListener:
+        return ChatListener(names)
+
+
+class ChatListener:
+    """said.Listener for chat completion chunks."""
+
+    def __init__(self, names: WireNames) -> None:
+        self._names = names
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._finish = ""
+        self.begun = False
+        self.usage: Usage | None = None
+        self.written = 0
+        self.error: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._finish)
+
+    def feed(self, event: Any) -> str:
+        chunk = mapping(event)
+        if chunk.get("error"):
+            self.error = error_object(chunk)
+            return ""
+        self.usage = usage.of_chat(chunk.get("usage")) or self.usage
+        choice = mapping(next(iter(items(chunk.get("choices"))), None))
+        if not choice:
+            return ""
+        self.begun = True
+        self._finish = string(choice.get("finish_reason")) or self._finish
+        delta = mapping(choice.get("delta"))
+        added, refused = _content(delta.get("content")), string(delta.get("refusal"))
+        thought = string(delta.get("reasoning_content")) or string(delta.get("reasoning"))
+        self._text.append(added)
+        self._refusal.append(refused)
+        self.written += len(added) + len(refused) + len(thought)
+        for piece in items(delta.get("tool_calls")):
+            self._hear_call(mapping(piece))
+        return added
+
+    def said(self) -> Said:
+        if not self.begun:
+            raise _no_choice(None)
+        written = [(call["id"], {"name": call["name"], "arguments": "".join(call["arguments"])}) for call in self._in_order()]
+        return _said("".join(self._text), "".join(self._refusal), written, self._finish, self.usage, self._names)
+
+    def _hear_call(self, piece: Mapping[str, Any]) -> None:
+        """The first piece of a call has its id and name, the others arguments. Some servers give no index, but whole calls."""
+        at = index(piece["index"]) if "index" in piece else len(self._calls)
+        call = self._calls.setdefault(at, {"id": "", "name": "", "arguments": []})
+        function = mapping(piece.get("function"))
+        call["id"] = call["id"] or string(piece.get("id"))
+        call["name"] = call["name"] or string(function.get("name"))
+        call["arguments"].append(string(function.get("arguments")))
+        self.written += len(call["arguments"][-1]) + len(string(function.get("name")))
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        return [self._calls[at] for at in sorted(self._calls)]
+
+
+def _said(
+    content: str, refusal: str, calls: Sequence[tuple[Any, Mapping[str, Any]]], finish: str, used: Usage | None, names: WireNames
+) -> Said:
+    refused = refusal or (FILTERED if finish == "content_filter" else "")
+    if refused:
+        return Said(text(refused), (), used, "refusal")
+    made = tuple(
+        tool_call(place, identity, function.get("name"), function.get("arguments"), names)
+        for place, (identity, function) in enumerate(calls, 1)
+    )
+    return finished(Said(text(content), made, used, _finish(finish, made)))
+
+
+def _finish(said: str, calls: tuple[Any, ...]) -> str:
+    if said in ("length", "tool_calls"):
+        return said
+    return "tool_calls" if calls else "stop"
+
+
+def _content(value: Any) -> str:
+    """Text, or the text of a list of parts, as some compatible servers send it."""
+    if isinstance(value, list):
+        return "".join(string(mapping(part).get("text")) for part in value)
+    return string(value)
+
+
+def _no_choice(answer: Any) -> Unreadable:
+    return Unreadable(f"there is no choice in it ({str(answer)[:200]})" if answer is not None else "there is no choice in it")
+
+
+def _tool(spec: ToolSpec, names: WireNames) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "function": {
+            "name": names.to_wire(spec.name),
+            "description": described(spec.description),
+            "parameters": dict(spec.parameters) or {"type": "object", "properties": {}},
+        },
+    }
+
+
+def _message(message: ChatMessage, names: WireNames) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": message.role, "content": text(message.content)}
+    if message.tool_calls:
+        made["content"] = made["content"] or None
+        made["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                # arguments that were no JSON are not quoted back: some servers parse them again and fail
+                "function": {"name": names.to_wire(call.name), "arguments": json.dumps(dict(call.arguments or {}))},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    return made

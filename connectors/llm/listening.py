@@ -1,0 +1,54 @@
+"""Reads a streamed answer piece by piece within its time limits. No limit ever spans a `yield`: the reader's time is its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+
+import httpx2
+
+from connectors.llm.connection import Connection, TimedOut
+from connectors.llm.said import Listener
+from connectors.llm.sse import Events
+
+GRACE_S = 2.0
+"""An answer that is whole waits so long for its usage, or the end of its connection."""
+
+
+async def listen(connection: Connection, path: str, content: bytes, listener: Listener) -> AsyncGenerator[str, None]:
+    """The text each event adds, "" for one that adds none. Ends when the answer has; `listener` says whether it is whole.
+
+    Raises TimedOut, Unreadable, and what the SDK and the HTTP layers raise.
+    """
+    patience, now = connection.patience, asyncio.get_running_loop().time
+    last = now() + patience.total
+    first = min(now() + patience.first_token, last)
+    events = Events()
+    async with AsyncExitStack() as stack:
+        opening = asyncio.timeout_at(first)
+        try:
+            async with opening:
+                response = await stack.enter_async_context(connection.opened(path, content))
+        except TimeoutError:
+            raise TimedOut("first_token" if first < last else "total") from None
+        chunks = response.aiter_bytes()
+        chunk: bytes | None = b""
+        while chunk is not None:
+            waiting, whole = not listener.written and first < last, listener.ended
+            deadline = min(now() + GRACE_S, last) if whole else first if waiting else last
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                if not whole:
+                    raise TimedOut("first_token" if waiting else "total") from None
+                return
+            except httpx2.TransportError:
+                if not whole:
+                    raise
+                return
+            for event in events.feed(chunk) if chunk is not None else events.end():
+                yield listener.feed(event)
+            if events.done or (listener.ended and listener.usage is not None):
+                return

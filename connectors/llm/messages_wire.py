@@ -1,0 +1,193 @@
+"""Anthropic's messages. The stable front of a request, tools and system prompt, is marked for its prompt cache."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.jsonable import text
+from agents.names import WireNames
+from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
+from agents.router.models import Model
+from connectors.llm import usage
+from connectors.llm.failures import error_object
+from connectors.llm.reading import Unreadable, index, mapping, string
+from connectors.llm.said import OUTPUT_TOOL, Said, described, finished, limit_of, tool_call
+from connectors.llm.structured import closed, has_schemas
+
+_CACHED = {"cache_control": {"type": "ephemeral"}}
+_NOTHING_SAID = "(nothing)"
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+_DECLINED = "the model declined to answer"
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesWire:
+    path: str = "/v1/messages"
+
+    def body(self, model: Model, request: ChatRequest, names: WireNames, *, stream: bool) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "model": model.wire,
+            "max_tokens": limit_of(model, request),
+            "messages": _turns(request.messages, names),
+        }
+        system = [_text(message.content) for message in request.messages if message.role == "system" and message.content.strip()]
+        tools = [_tool(spec, names) for spec in request.tools]
+        if request.temperature is not None and not model.fixed_temperature:
+            made["temperature"] = min(request.temperature, 1.0)  # its scale ends where others go on to 2
+        if request.output_schema is not None:
+            schema = closed(request.output_schema) if has_schemas(model) else None
+            if schema is not None:
+                made["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+            elif "tools" in model.capabilities:
+                made["tool_choice"] = {"type": "any"} if tools else {"type": "tool", "name": OUTPUT_TOOL}
+                described_output = "Give the final answer by calling this."
+                tools.append({"name": OUTPUT_TOOL, "description": described_output, "input_schema": dict(request.output_schema)})
+        if system:
+            system[-1] |= _CACHED  # the cache takes all before the mark, and tools stand before the system prompt
+            made["system"] = system
+        elif tools:
+            tools[-1] |= _CACHED
+        if tools:
+            made["tools"] = tools
+        if stream:
+            made["stream"] = True
+        return made
+
+    def said(self, answer: Any, names: WireNames) -> Said:
+        message = mapping(answer)
+        if not isinstance(message.get("content"), list):
+            raise Unreadable(f"there is no content in it ({str(answer)[:200]})")
+        blocks = [mapping(block) for block in message["content"]]
+        return _said(blocks, string(message.get("stop_reason")), usage.of_messages(message.get("usage")), names)
+
+    def listener(self, names: WireNames) -> MessagesListener:
+        return MessagesListener(names)
+
+
+class MessagesListener:
+    """said.Listener for message events: blocks begin, grow and end; the usage comes in two parts."""
+
+    def __init__(self, names: WireNames) -> None:
+        self._names = names
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._used: dict[str, Any] = {}
+        self._stop = ""
+        self.begun = False
+        self.usage: Usage | None = None
+        self.written = 0
+        self.ended = False
+        self.error: Mapping[str, Any] | None = None
+
+    def feed(self, event: Any) -> str:
+        heard = mapping(event)
+        kind = string(heard.get("type"))
+        self.begun = self.begun or kind.startswith(("message_", "content_block_"))
+        match kind:
+            case "message_start":
+                self._count(mapping(heard.get("message")).get("usage"))
+            case "content_block_start":
+                block = mapping(heard.get("content_block"))
+                self._blocks[index(heard.get("index"))] = {**block, "pieces": [string(block.get("text"))]}
+                return string(block.get("text"))
+            case "content_block_delta":
+                return self._grow(index(heard.get("index")), mapping(heard.get("delta")))
+            case "message_delta":
+                self._stop = string(mapping(heard.get("delta")).get("stop_reason")) or self._stop
+                self._count(heard.get("usage"))
+            case "message_stop":
+                self.ended = True
+            case "error":
+                self.error = error_object(heard)
+        return ""
+
+    def said(self) -> Said:
+        if not self.begun:
+            raise Unreadable("there is no message in it")
+        blocks = []
+        for at in sorted(self._blocks):
+            block = self._blocks[at]
+            whole = "".join(block["pieces"])
+            blocks.append({**block, "text": whole, "written": whole})
+        return _said(blocks, self._stop, self.usage, self._names)
+
+    def _grow(self, at: int, delta: Mapping[str, Any]) -> str:
+        added = string(delta.get("text")) or string(delta.get("partial_json"))
+        self.written += len(added) + len(string(delta.get("thinking")))
+        self._blocks.setdefault(at, {"type": "text", "pieces": []})["pieces"].append(added)
+        return added if delta.get("type") == "text_delta" else ""
+
+    def _count(self, said: Any) -> None:
+        """Later counts are of everything so far and replace earlier ones; what is not said again stands."""
+        self._used |= {name: value for name, value in mapping(said).items() if value is not None}
+        self.usage = usage.of_messages(self._used)
+
+
+def _said(blocks: Sequence[Mapping[str, Any]], stop: str, used: Usage | None, names: WireNames) -> Said:
+    written = text("".join(string(block.get("text")) for block in blocks if block.get("type") == "text"))
+    if stop == "refusal":
+        return Said(written or _DECLINED, (), used, "refusal")
+    wished = [block for block in blocks if block.get("type") == "tool_use"]
+    calls = tuple(
+        tool_call(place, block.get("id"), block.get("name"), _arguments(block), names) for place, block in enumerate(wished, 1)
+    )
+    return finished(Said(written, calls, used, _FINISH.get(stop, "tool_calls" if calls else "stop")))
+
+
+def _arguments(block: Mapping[str, Any]) -> str:
+    """As the model wrote them: pieces of JSON when streamed, a value when whole."""
+    return string(block["written"]) if block.get("written") else json.dumps(block.get("input") or {})
+
+
+def _turns(messages: tuple[ChatMessage, ...], names: WireNames) -> list[dict[str, Any]]:
+    """Turns in the order it asks for: the results of all calls of a turn stand together, before other words of the user."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message, names)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        elif blocks:
+            turns.append({"role": role, "content": blocks})
+    if not turns or turns[0]["role"] != "user":
+        turns.insert(0, {"role": "user", "content": [_text(_NOTHING_SAID)]})
+    return turns
+
+
+def _blocks(message: ChatMessage, names: WireNames) -> list[dict[str, Any]]:
+    """Without empty text, which it refuses."""
+    if message.role == "tool":
+        made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _identity(message.tool_call_id or "")}
+        return [{**made, "content": text(message.content)} if message.content.strip() else made]
+    blocks = [_text(message.content)] if message.content.strip() else []
+    for call in message.tool_calls:
+        name, given = names.to_wire(call.name), dict(call.arguments or {})
+        blocks.append({"type": "tool_use", "id": _identity(call.id), "name": name, "input": given})
+    return blocks
+
+
+def _identity(call_id: str) -> str:
+    """An id from any provider in the letters it takes."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", call_id) or "call"
+
+
+def _text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": text(words)}
+
+
+def _tool(spec: ToolSpec, names: WireNames) -> dict[str, Any]:
+    schema = dict(spec.parameters) or {"type": "object", "properties": {}}
+    return {"name": names.to_wire(spec.name), "description": described(spec.description), "input_schema": schema}
