@@ -26,6 +26,8 @@ _REFUSALS = (
     kafka_errors.InvalidProducerEpoch,
     kafka_errors.InvalidProducerIdMapping,
     kafka_errors.InvalidTxnState,
+    # What aiokafka says to the next `send` when a refusal has just ended the transaction that was begun.
+    kafka_errors.IllegalOperation,
 )
 
 
@@ -110,7 +112,7 @@ class Transactions:
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._commit(records, positions)
-        except kafka_errors.KafkaError as error:
+        except (kafka_errors.KafkaError, kafka_errors.IllegalOperation) as error:
             self._retrieve_refusal()
             if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
                 raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
