@@ -99,12 +99,12 @@ async def running(
         raise CannotGoOn("the topics are not as the processors need them:\n" + "\n".join(faults))
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
-        publisher = Publisher(bootstrap)
-        await publisher.start()
-        stack.push_async_exit(_closing(publisher))
         fetching = Fetching(bootstrap)
         await fetching.start()
         stack.push_async_callback(fetching.stop)
+        publisher = Publisher(bootstrap, fetching=fetching)
+        await publisher.start()
+        stack.push_async_exit(_closing(publisher))
         builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]

@@ -16,7 +16,7 @@ from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import Retry, SubstituteOutput
 from streams.core import rerun, response
-from streams.core.conditions import ConditionFailed
+from streams.core.conditions import ALWAYS, ConditionFailed
 from streams.core.digest import state_digest
 from streams.core.graph import Node
 from streams.core.state import OPEN, Message, NodeState, Phase, Run, TimerKind, Token
@@ -198,7 +198,7 @@ def execute(turn: Turn, node_id: str, state: NodeState, reason: str | None = Non
     node = turn.graph.nodes[node_id]
     turn.nodes[node_id] = replace(state, phase=Phase.EXECUTED)
     turn.order.append(node_id)
-    scope = turn.scope(output=state.output)
+    scope = turn.scope(output=state.output) if any(edge.condition is not ALWAYS for edge in node.out) else {}
     try:
         decided = [(edge, not edge.on_failure and edge.condition.holds(scope)) for edge in node.out]
     except ConditionFailed as error:

@@ -54,12 +54,20 @@ class Lane:
 class Rounds:
     """The requests to one broker, one after the other; each carries one batch of every partition that has something."""
 
-    def __init__(self, producer: BatchProducer, leader: int, patience_s: float, again: Callable[[Lane], None]) -> None:
-        """`again` is given a lane that has more to send."""
+    def __init__(
+        self,
+        producer: BatchProducer,
+        leader: int,
+        patience_s: float,
+        again: Callable[[Lane], None],
+        written: Callable[[TopicPartition, int, Batch], None] | None = None,
+    ) -> None:
+        """`again` is given a lane that has more to send, `written` each batch that is durable, with its first offset."""
         self._producer = producer
         self._leader = leader
         self._patience_s = patience_s
         self._again = again
+        self._written = written
         self._lanes: list[Lane] = []
         self._work = asyncio.Event()
         self._sending = False
@@ -86,7 +94,9 @@ class Rounds:
         taken = [lane.take() for lane in lanes]
         batches = [(lane.target, batch) for lane, (batch, _) in zip(lanes, taken, strict=True)]
         offsets = await self._producer.send(self._leader, batches)
-        for lane, (_, receipts), offset in zip(lanes, taken, offsets, strict=True):
+        for lane, (batch, receipts), offset in zip(lanes, taken, offsets, strict=True):
+            if self._written is not None:
+                self._written(lane.target, offset, batch)
             if lane:
                 self._again(lane)
             else:

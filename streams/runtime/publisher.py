@@ -16,6 +16,7 @@ from typing import Any, Self
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.fetching import Fetching
 from streams.runtime.broker.producer import BatchProducer
 from streams.runtime.closing import close
 from streams.runtime.lanes import Lane, Receipt, Rounds
@@ -25,16 +26,26 @@ from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
 RECORD_OVERHEAD = 512
+FEW_HEADERS = 16
+"""As many as one of our own events has, and more. Together they are far from half of what a topic accepts."""
 
 
 class Publisher:
     """`publish` is synchronous and ordered per partition. Partition counts are read once: restart after changing them."""
 
     def __init__(
-        self, bootstrap: str, *, client_id: str = "hil", max_message_bytes: int = 8 * 1024 * 1024, patience_s: float = 30.0
+        self,
+        bootstrap: str,
+        *,
+        client_id: str = "hil",
+        max_message_bytes: int = 8 * 1024 * 1024,
+        patience_s: float = 30.0,
+        fetching: Fetching | None = None,
     ) -> None:
+        """What `fetching` would ask for next, and is written here, is handed over as soon as it is durable."""
         self._producer = BatchProducer(bootstrap_servers=bootstrap, client_id=client_id, batch_bytes=BATCH_BYTES)
         self._bootstrap = bootstrap
+        self._written = fetching.offer if fetching is not None else None
         self._max_bytes = max_message_bytes - RECORD_OVERHEAD
         self._patience_s = patience_s
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,7 +93,10 @@ class Publisher:
         """Raises for a record no topic would accept."""
         if out.key is None and out.value is None:
             raise ValueError(f"a record for {out.topic} has neither key nor value: give it one of them")
-        size = len(out.key or b"") + len(out.value or b"") + sum(map(len, chain.from_iterable(out.headers)))
+        size = len(out.key or b"") + len(out.value or b"")
+        if size < self._max_bytes // 2 and len(out.headers) <= FEW_HEADERS:
+            return  # adding up the headers takes longer than all else here
+        size += sum(map(len, chain.from_iterable(out.headers)))
         if size > self._max_bytes:
             raise TooLarge(
                 f"a record for {out.topic} has {size} bytes, more than the {self._max_bytes} a topic accepts: shorten it"
@@ -174,7 +188,7 @@ class Publisher:
         leader = self._producer.leader(lane.target)
         rounds = self._rounds.get(leader)
         if rounds is None:
-            rounds = self._rounds[leader] = Rounds(self._producer, leader, self._patience_s, self._line_up)
+            rounds = self._rounds[leader] = Rounds(self._producer, leader, self._patience_s, self._line_up, self._written)
             self._spawn(rounds.run())
         rounds.add(lane)
 

@@ -13,6 +13,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 
 from streams.runtime.broker.fetching import PARTITION_BYTES, Fetching
+from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched
 from streams.runtime.closing import end
 from streams.runtime.model import Record
@@ -128,13 +129,28 @@ class Fetches:
             return
         records, self._positions[tp] = (_without_aborted if fetched.aborted else _records)(fetched, position)
         if records:
-            known = self._arrived.get(tp)
-            if known is None:
-                self._arrived[tp] = records
-            else:
-                known += records
-            if tp not in self._paused:
-                self._news.set()
+            self._arrive(tp, records)
+
+    def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> bool:
+        if self._positions.get(partition) != offset or self.wanted(partition) is None:
+            return False
+        topic, number = partition
+        records = [
+            Record(topic, number, at, timestamp_ms, out.key, out.value, out.headers)
+            for at, (timestamp_ms, out) in enumerate(batch.records, offset)
+        ]
+        self._positions[partition] = self._ends[partition] = offset + len(records)
+        self._arrive(partition, records)
+        return True
+
+    def _arrive(self, partition: TopicPartition, records: list[Record]) -> None:
+        known = self._arrived.get(partition)
+        if known is None:
+            self._arrived[partition] = records
+        else:
+            known += records
+        if partition not in self._paused:
+            self._news.set()
 
     def fail(self, error: Exception) -> None:
         self._failure = error

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient
 
+from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
 from streams.runtime.closing import close, end
 
@@ -24,6 +25,10 @@ MAX_WAIT_MS = 100
 PARTITION_BYTES = 1 << 20
 MAX_BYTES = 50 << 20
 BACKOFF_S = 0.1
+SUPPLIED_S = 0.005
+"""How long a partition is not asked for after records for it were handed over in this process: what others write to it may wait
+that long. The others are then asked for with as little patience."""
+SOON_MS = 5
 
 
 class Reading(Protocol):
@@ -38,6 +43,10 @@ class Reading(Protocol):
 
         Raises KafkaError for what nobody can mend.
         """
+        ...
+
+    def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> bool:
+        """Records that this process wrote and the broker has. True when they are what comes next, and are taken in."""
         ...
 
     def fail(self, error: Exception) -> None:
@@ -55,6 +64,8 @@ class Fetching:
         self._changed: dict[int, asyncio.Event] = {}
         """By broker: there may be something to ask it for."""
         self._loops: dict[int, asyncio.Task[None]] = {}
+        self._supplied: dict[TopicPartition, float] = {}
+        """When a partition that is supplied from here has to be asked for again, on the loop's clock."""
 
     async def start(self) -> None:
         """Raises KafkaError when no broker answers."""
@@ -72,6 +83,20 @@ class Fetching:
     def forget(self, partition: TopicPartition, reading: Reading) -> None:
         if self._readings.get(partition) is reading:
             del self._readings[partition]
+
+    def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> None:
+        """This process has written records, and the broker has them. Whoever reads them here need not ask the broker.
+
+        In a process that runs several processors most records never come back over the wire. A record between, written by
+        somebody else, is noticed by its offset, and then the partition is asked for at once.
+        """
+        reading = self._readings.get(partition)
+        if reading is None:
+            return
+        if reading.offer(partition, offset, batch):
+            self._supplied[partition] = asyncio.get_running_loop().time() + SUPPLIED_S
+        elif self._supplied.pop(partition, None) is not None:
+            self.wake(partition)
 
     def wake(self, partition: TopicPartition) -> None:
         """What is wanted of it has changed."""
@@ -92,29 +117,37 @@ class Fetching:
         try:
             while True:
                 changed.clear()
-                wanted = self._wanted(broker)
+                wanted, soon = self._wanted(broker)
                 if not wanted:
+                    if soon:
+                        asyncio.get_running_loop().call_later(SUPPLIED_S, changed.set)
                     await changed.wait()
                 elif broker < 0:
                     await self._look_again(wanted)
                 else:
-                    await self._once(broker, wanted)
+                    await self._once(broker, wanted, SOON_MS if soon else MAX_WAIT_MS)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  whoever polls is told; nobody waits for this task
             for reading in set(self._readings.values()):
                 reading.fail(error)
 
-    def _wanted(self, broker: int) -> dict[TopicPartition, int]:
-        found = {}
+    def _wanted(self, broker: int) -> tuple[dict[TopicPartition, int], bool]:
+        """(partition → the offset to ask for, whether there are others that will have to be asked for soon)."""
+        found, soon = {}, False
+        now = asyncio.get_running_loop().time()
         for partition, reading in self._readings.items():
             position = reading.wanted(partition)
-            if position is not None and self._leader(partition) == broker:
+            if position is None or self._leader(partition) != broker:
+                continue
+            if self._supplied.get(partition, 0.0) > now:
+                soon = True
+            else:
                 found[partition] = position
-        return found
+        return found, soon
 
-    async def _once(self, broker: int, wanted: dict[TopicPartition, int]) -> None:
-        request = FetchRequest(wanted, max_wait_ms=MAX_WAIT_MS, max_bytes=MAX_BYTES, partition_bytes=PARTITION_BYTES)
+    async def _once(self, broker: int, wanted: dict[TopicPartition, int], max_wait_ms: int) -> None:
+        request = FetchRequest(wanted, max_wait_ms=max_wait_ms, max_bytes=MAX_BYTES, partition_bytes=PARTITION_BYTES)
         try:
             answer: list[Fetched] = await self._client.send(broker, request)
         except kafka_errors.KafkaError as error:

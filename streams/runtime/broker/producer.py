@@ -26,21 +26,22 @@ _WRITTEN_BEFORE = kafka_errors.DuplicateSequenceNumber.errno
 class Batch:
     """Records of one partition that travel together."""
 
-    __slots__ = ("_builder", "_built", "count")
+    __slots__ = ("_builder", "_built", "records")
 
     def __init__(self, size: int) -> None:
         self._builder: Any = DefaultRecordBatchBuilder(MAGIC, 0, 0, -1, -1, 0, size)
         self._built: bytes | None = None
-        self.count = 0
+        self.records: list[tuple[int, Outgoing]] = []
+        """(timestamp in ms, record)."""
 
     def append(self, out: Outgoing) -> bool:
         """False when it is full. The first record always fits."""
         at = out.timestamp_ms
         if at is None:
             at = time.time_ns() // 1_000_000
-        if self._builder.append(self.count, at, out.key, out.value, list(out.headers)) is None:
+        if self._builder.append(len(self.records), at, out.key, out.value, list(out.headers)) is None:
             return False
-        self.count += 1
+        self.records.append((at, out))
         return True
 
     def seal(self, producer_id: int, epoch: int, sequence: int) -> bytes:
@@ -128,5 +129,5 @@ class BatchProducer:
 
     def _sealed(self, partition: TopicPartition, batch: Batch) -> bytes:
         sequence = self._sequences.get(partition, 0)
-        self._sequences[partition] = (sequence + batch.count) % _SEQUENCES
+        self._sequences[partition] = (sequence + len(batch.records)) % _SEQUENCES
         return batch.seal(self._id, self._epoch, sequence)

@@ -18,13 +18,13 @@ class SimulatedBatch:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.count = 0
+        self.records: list[Any] = []
 
     def append(self, out: Outgoing) -> bool:
         headers = list(out.headers)
         if self.batch.append(key=out.key, value=out.value, timestamp=out.timestamp_ms, headers=headers) is None:
             return False
-        self.count += 1
+        self.records.append(out)
         return True
 
 
