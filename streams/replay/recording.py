@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from schemas.base import Event
@@ -69,7 +69,8 @@ async def record(
             "no conversation of the log is among those asked for: `hil replay conversation.events` shows them all"
         )
     outputs = [raw for raw in await everything(bootstrap, WORKFLOW_EVENTS) if _key(raw) in wanted.keys]
-    whole = {_key(raw) for raw in outputs if _begins(raw)}
+    bases = {event.id: event.ordinal_base for raw in events if (event := _message(raw)) is not None}
+    whole = {_key(raw) for raw in outputs if _begins(raw, bases)}
     keys = wanted.keys & whole
     kept = [raw for raw in events if _key(raw) in keys]
     ids = {found.id for raw in kept if (found := _decoded(raw))}
@@ -106,9 +107,10 @@ def _message(raw: Record) -> MessageReceived | None:
     return event if isinstance(event, MessageReceived) else None
 
 
-def _begins(raw: Record) -> bool:
+def _begins(raw: Record, bases: Mapping[str, int]) -> bool:
+    """Whether a conversation begins with this run. `bases`: message event → where the ordinals of a conversation would begin."""
     event = _decoded(raw)
-    return isinstance(event, RunStarted) and event.ordinal == 1
+    return isinstance(event, RunStarted) and event.ordinal == bases.get(event.cause_id, -1) + 1
 
 
 def _decoded(raw: Record) -> Event | None:
