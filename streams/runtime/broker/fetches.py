@@ -179,7 +179,7 @@ def _records(fetched: Fetched, position: int) -> tuple[list[Record], int]:
         if not batch.is_control_batch:
             for raw in batch:
                 if raw.offset >= position:
-                    found.append(Record(topic, partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers))
+                    found.append(Record(topic, partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)))
         following = max(following, batch.next_offset)
     if following == position:
         raise kafka_errors.CorruptRecordException(

@@ -1,0 +1,113 @@
+"""What has arrived for a member, and what its own process hands over: always the next records, in order, each once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka_errors
+
+from streams.runtime import Outgoing
+from streams.runtime.broker.fetches import Fetches
+from streams.runtime.broker.producer import Batch
+from streams.runtime.broker.requests import Fetched
+
+TP = TopicPartition("t", 1)
+
+
+class Consumer:
+    """The member's, as far as its fetching has to be paused."""
+
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+
+    def pause(self, partition: TopicPartition) -> None: ...
+
+
+def batch(*values: bytes) -> Batch:
+    made = Batch(10_000)
+    for value in values:
+        assert made.append(Outgoing("t", b"key", value, (("ce_id", value),), timestamp_ms=1_700_000_000_000))
+    return made
+
+
+def as_fetched(offset: int, *values: bytes) -> Fetched:
+    data = bytearray(batch(*values).seal(1, 0, 0))
+    data[:8] = offset.to_bytes(8, "big")  # the base offset is not part of the checksum
+    return Fetched(TP, 0, offset + len(values), [], bytes(data))
+
+
+@pytest.fixture
+async def fetches() -> Fetches:
+    fetching: Any = SimpleNamespace(read=lambda *_: None, wake=lambda *_: None, forget=lambda *_: None)
+    made = Fetches(Consumer(), fetching)
+    made.assigned([TP])
+    made.seek(TP, 5)
+    return made
+
+
+async def values(fetches: Fetches) -> list[tuple[int, bytes | None]]:
+    return [(record.offset, record.value) for record in (await fetches.poll(0)).get(TP, ())]
+
+
+async def test_what_is_handed_over_equals_what_would_have_been_fetched(fetches: Fetches):
+    assert fetches.offer(TP, 5, batch(b"a", b"b"))
+    handed_over = (await fetches.poll(0))[TP]
+    fetches.seek(TP, 5)
+    fetches.take(as_fetched(5, b"a", b"b"), 5)
+    assert (await fetches.poll(0))[TP] == handed_over
+    assert fetches.position(TP) == fetches.end(TP) == 7
+
+
+@pytest.mark.parametrize("offset", [3, 4, 6, 100])
+async def test_what_does_not_come_next_is_not_taken(fetches: Fetches, offset: int):
+    assert not fetches.offer(TP, offset, batch(b"a"))
+    assert fetches.position(TP) == 5
+    assert await values(fetches) == []
+
+
+async def test_an_answer_that_was_overtaken_is_dropped(fetches: Fetches):
+    fetches.offer(TP, 5, batch(b"a", b"b"))
+    fetches.take(as_fetched(5, b"a", b"b"), 5)
+    fetches.take(as_fetched(7, b"c"), 7)
+    assert await values(fetches) == [(5, b"a"), (6, b"b"), (7, b"c")]
+
+
+async def test_records_before_the_position_are_left_out(fetches: Fetches):
+    fetches.take(as_fetched(3, b"x", b"y", b"a", b"b"), 5)
+    assert await values(fetches) == [(5, b"a"), (6, b"b")]
+
+
+async def test_a_paused_partition_keeps_what_has_arrived(fetches: Fetches):
+    fetches.take(as_fetched(5, b"a"), 5)
+    fetches.pause(TP)
+    assert await values(fetches) == []
+    assert not fetches.offer(TP, 6, batch(b"b"))
+    fetches.resume(TP)
+    assert await values(fetches) == [(5, b"a")]
+
+
+async def test_no_more_than_asked_for_is_handed_out_and_none_is_lost(fetches: Fetches):
+    fetches.take(as_fetched(5, b"a", b"b", b"c"), 5)
+    first = await fetches.poll(0, 2)
+    assert [record.value for record in first[TP]] == [b"a", b"b"]
+    assert await values(fetches) == [(7, b"c")]
+
+
+async def test_a_partition_that_was_given_away_is_forgotten(fetches: Fetches):
+    fetches.take(as_fetched(5, b"a"), 5)
+    fetches.assigned([])
+    assert fetches.wanted(TP) is None
+    assert not fetches.offer(TP, 6, batch(b"b"))
+
+
+async def test_damaged_records_are_refused(fetches: Fetches):
+    whole = as_fetched(5, b"a")
+    with pytest.raises(kafka_errors.CorruptRecordException):
+        fetches.take(whole._replace(records=whole.records[:-1] + b"\xff"), 5)
+
+
+async def test_a_position_that_is_gone_ends_reading_with_its_place(fetches: Fetches):
+    with pytest.raises(kafka_errors.OffsetOutOfRangeError):
+        fetches.take(Fetched(TP, kafka_errors.OffsetOutOfRangeError.errno, -1, [], b""), 5)
