@@ -26,8 +26,9 @@ RUN = pytest.StashKey[run.Run]()
 def pytest_configure(config: pytest.Config) -> None:
     """Open the run in the process that was started; workers inherit it through the environment."""
     wall.raise_wall()
-    # A run started in the background ignores SIGINT, and so would every program the tests interrupt.
+    # A run started in the background ignores these, and so would every program the tests interrupt or hang up on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         config.stash[RUN] = run.Run()
 
