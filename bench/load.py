@@ -17,7 +17,7 @@ from bench.stage import PARTITIONS
 from schemas.topics import CUSTOMER_MESSAGES, CUSTOMER_RESPONSES
 
 _names = itertools.count(1)
-TICK_S = 0.005
+TICK_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Load:
                     await self._send(due, [start + (sent + number) / rate for number in range(due)])
                     sent += due
                 most = max(most, self.in_flight)
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(max(TICK_S, start + sent / rate - time.perf_counter()))
         ended, left = time.perf_counter(), self.in_flight
         await self.drained(patience_s)
         drained_s = time.perf_counter() - ended

@@ -119,7 +119,7 @@ def _settle_memory() -> None:
     """What lives now lives on: leave it out of collections, and collect less often. It takes a tenth off a busy process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(5_000, 200, 50)
 
 
 async def _until_ready(state: Running, runtimes: Sequence[Any]) -> None:
@@ -197,6 +197,7 @@ class _Builder:
                             ExecutionCodec(),
                             changelogs={topic: topics.journal_of(topic)},
                             concurrency=self.settings.node_concurrency or concurrency,
+                            early=True,
                         ),
                     )
                     for topic, concurrency in NODE_CONCURRENCY.items()

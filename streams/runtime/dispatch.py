@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, Protocol
 
+from streams.runtime.begun import Begun
 from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.model import Record, S
 from streams.runtime.reading import record_of
@@ -27,6 +28,14 @@ class Dispatch(Protocol):
 
     def feed(self, raws: Iterable[Any]) -> None:
         """More records have been fetched."""
+        ...
+
+    def begin(self, record: Record) -> Entry[Any] | None:
+        """Begin a record whose offset is not known yet, if nothing stands in its way. It is placed later, in its order."""
+        ...
+
+    def placed(self) -> None:
+        """A record that was begun so has its place."""
         ...
 
     def room(self) -> None:
@@ -69,6 +78,11 @@ class InOrder(Generic[S]):
     def feed(self, raws: Iterable[Any]) -> None:
         self._incoming.extend(raws)
         self._more.set()
+
+    def begin(self, record: Record) -> Entry[Any] | None:
+        return None
+
+    def placed(self) -> None: ...
 
     def room(self) -> None:
         self._more.set()
@@ -115,7 +129,9 @@ class PerKey(Generic[S]):
         """Per key that is being worked on or is ready: what comes after."""
         self._ready: deque[tuple[Any, Entry[S]]] = deque()
         self._workers = 0
-        self._stopping = self._held = False
+        self._unplaced = 0
+        """Begun, and not yet in the log."""
+        self._stopping = self._held = self._making_room = False
 
     @property
     def backlog(self) -> int:
@@ -125,10 +141,37 @@ class PerKey(Generic[S]):
         self._incoming.extend(raws)
         self.room()
 
+    def begin(self, record: Record) -> Entry[S] | None:
+        key = record.key
+        if self._incoming or self._held or self._stopping or key is None or key in self._queues:
+            return None
+        if self._workers >= self._concurrency or self._log.in_flight + self._unplaced >= self._bound:
+            return None
+        entry: Entry[S] = Entry(-1)
+        self._unplaced += 1
+        self._queues[key] = deque()
+        self._ready.append((record, entry))
+        self._employ()
+        return entry
+
+    def placed(self) -> None:
+        self._unplaced -= 1
+
     def room(self) -> None:
+        if self._making_room:
+            return
+        self._making_room = True
+        self._take_up()
+        self._making_room = False
+        self._employ()
+
+    def _take_up(self) -> None:
         incoming, log = self._incoming, self._log
         while incoming and log.in_flight < self._bound:
             raw = incoming.popleft()
+            if type(raw) is Begun:
+                raw.place()
+                continue
             item = (raw, log.open(raw.offset))  # opened in offset order, whenever it is begun
             queue = self._queues.get(raw.key) if raw.key is not None else None
             if queue is not None:
@@ -137,7 +180,6 @@ class PerKey(Generic[S]):
             if raw.key is not None:
                 self._queues[raw.key] = deque()
             self._ready.append(item)
-        self._employ()
 
     def hold(self) -> None:
         self._held = True

@@ -19,14 +19,28 @@ from streams.runtime.store import StateStore
 class Entry(Generic[S]):
     """One record past the watermark. Settled when its handler is through and all it published is durable."""
 
-    __slots__ = ("offset", "puts", "settled", "waiting")
+    __slots__ = ("_located", "offset", "puts", "settled", "waiting")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
+        """-1 while nobody knows it: the record is on its way to the broker."""
         self.waiting = 1
         """Unfinished parts: the handler, and each output that is not durable."""
         self.settled = False
         self.puts: list[Put[S]] = []
+        self._located: asyncio.Future[None] | None = None
+
+    async def located(self) -> int:
+        """The offset, once it is known."""
+        if self.offset < 0:
+            self._located = self._located or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._located)
+        return self.offset
+
+    def locate(self, offset: int) -> None:
+        self.offset = offset
+        if self._located is not None:
+            self._located.set_result(None)
 
 
 @dataclass(slots=True)
@@ -94,6 +108,13 @@ class EffectsLog(Generic[S]):
         self._entries.append(entry)
         return entry
 
+    def place(self, entry: Entry[S], offset: int) -> bool:
+        """Open what was begun before its offset was known. True when the watermark moved."""
+        assert not self._entries or self._entries[-1].offset < offset, "a record takes its place before one that precedes it"
+        entry.locate(offset)
+        self._entries.append(entry)
+        return entry.settled and self._pass()
+
     def get(self, key: str) -> S | None:
         pending = self._pending.get(key)
         if pending is not None and pending.latest.version > pending.floor:
@@ -125,16 +146,17 @@ class EffectsLog(Generic[S]):
     def settle(self, entry: Entry[S]) -> bool:
         """The record is through and its outputs are durable. True when the watermark moved."""
         entry.settled = True
-        entries = self._entries
-        if entries[0] is not entry:
-            return False
+        return entry.offset >= 0 and self._entries[0] is entry and self._pass()
+
+    def _pass(self) -> bool:
+        entries, before = self._entries, self.settled
         while entries and entries[0].settled:
             passed = entries.popleft()
             self.position = passed.offset + 1
             self.settled += 1
             if passed.puts:
                 self._ready += passed.puts
-        return True
+        return self.settled > before
 
     def journal(self, key: str, state: S | None) -> Journal[S]:
         self._version += 1

@@ -22,23 +22,28 @@ class Receipt(Protocol):
 class Lane:
     """What waits for one partition, in order: full batches first, then the open one."""
 
-    __slots__ = ("_batches", "_open", "_producer", "_receipts", "target", "waiting")
+    __slots__ = ("_batches", "_open", "_producer", "_receipts", "late", "target", "waiting")
 
     def __init__(self, producer: BatchProducer, target: TopicPartition) -> None:
         self._producer = producer
         self.target = target
         self.waiting = False
         """It is on the list of a broker's next request, or on its way: a batch follows when the one before is durable."""
+        self.late = 0
+        """Records that are not durable, and that nobody here works on yet."""
         self._batches: deque[tuple[Batch, list[Receipt | None]]] = deque()
         self._open: Batch | None = None
         self._receipts: list[Receipt | None] = []
 
-    def append(self, out: Outgoing, receipt: Receipt | None) -> None:
+    def append(self, out: Outgoing, receipt: Receipt | None, *, begun: bool = False) -> None:
         if self._open is None or not self._open.append(out):
             self._open, self._receipts = self._producer.batch(), []
             self._open.append(out)
             self._batches.append((self._open, self._receipts))
         self._receipts.append(receipt)
+        if not begun:
+            self.late += 1
+            self._open.late += 1
 
     def take(self) -> tuple[Batch, list[Receipt | None]]:
         """The oldest batch, to which nothing is added any more."""
@@ -85,6 +90,7 @@ class Rounds:
             if not self._lanes:
                 self._work.clear()
                 await self._work.wait()
+                await asyncio.sleep(0)  # what begins with the same news may have something to send as well
             lanes, self._lanes, self._sending = self._lanes, [], True
             async with asyncio.timeout(self._patience_s):
                 await self._round(lanes)
@@ -97,6 +103,7 @@ class Rounds:
         for lane, (batch, receipts), offset in zip(lanes, taken, offsets, strict=True):
             if self._written is not None:
                 self._written(lane.target, offset, batch)
+            lane.late -= batch.late
             if lane:
                 self._again(lane)
             else:

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from streams.runtime.begun import Begin
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.fetching import Fetching
 from streams.runtime.closing import close
@@ -128,6 +129,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def resume(self, partition: TopicPartition) -> None:
         if partition in self._consumer.assignment():
             self._fetches.resume(partition)
+
+    def early(self, partition: TopicPartition, begin: Begin[Any] | None) -> None:
+        """Whether records of a partition may be begun that this process writes and the broker does not have yet, and by whom."""
+        self._fetches.early(partition, begin)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._fetches.seek(partition, offset)

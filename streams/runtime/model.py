@@ -168,6 +168,9 @@ class RuntimeSettings:
     """The most that may be kept of them, all together; beyond it the largest is given up."""
     concurrency: int = 1
     """Records of one partition handled at once. 1: strictly in order. More: in order per key, across keys at once."""
+    early: bool = False
+    """Begin records that this process writes to itself while they are on their way to the broker. For processors that journal
+    what must not happen twice, and where nothing depends on the order of different keys."""
     max_in_flight: int = 1000
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
     commit_interval_s: float = 0.5

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
 from aiokafka import TopicPartition
+from msgspec.structs import replace
 
 from streams.runtime.acts import Acts
+from streams.runtime.begun import Begin, Begun, unplaced
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits
 from streams.runtime.committer import Committer
@@ -20,6 +22,7 @@ from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.model import (
     DeadLetter,
     Fenced,
+    Outgoing,
     Processor,
     Record,
     RuntimeFailed,
@@ -46,6 +49,7 @@ class Source(Protocol):
     def pause(self, partition: TopicPartition) -> None: ...
     def resume(self, partition: TopicPartition) -> None: ...
     def end(self, partition: TopicPartition) -> int | None: ...
+    def early(self, partition: TopicPartition, begin: Begin[Any] | None) -> None: ...
     async def committed(self, partition: TopicPartition) -> int | None: ...
     async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
 
@@ -158,6 +162,8 @@ class PartitionOwner(Generic[S]):
         bound, concurrency = settings.max_in_flight, settings.concurrency
         self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
+        if settings.early:
+            source.early(self.tp, self._begin)
         source.resume(self.tp)
         watch.lap("begun")
         log.info("%s: %s is open with %d states: %s", settings.group, self.tp, len(self.log.store), watch)
@@ -203,6 +209,21 @@ class PartitionOwner(Generic[S]):
             self._paused = True
             self._around.source.pause(self.tp)
 
+    def _begin(self, out: Outgoing) -> Begun[S] | None:
+        """A record of this partition is about to be written by this process."""
+        if self._dispatch is None or self.phase != "working":
+            return None
+        entry = self._dispatch.begin(unplaced(out, self.partition))
+        return None if entry is None else Begun(out, entry, self._place)
+
+    def _place(self, begun: Begun[S]) -> None:
+        if self._dispatch is None or not self.is_open:
+            return
+        self._next = begun.offset + 1
+        self._dispatch.placed()
+        if self.log.place(begun.entry, begun.offset):
+            self._moved()
+
     async def _handle(self, record: Record, entry: Entry[S]) -> None:
         self._active += 1
         attempts = 1
@@ -215,7 +236,7 @@ class PartitionOwner(Generic[S]):
                     step.release()
                 break
             except Undecodable as error:
-                self._bury(record, entry, error.code, error.reason, attempts)
+                await self._bury(record, entry, error.code, error.reason, attempts)
                 return
             except (Fenced, Unavailable):
                 raise
@@ -224,7 +245,7 @@ class PartitionOwner(Generic[S]):
                     raise
                 if attempts >= self._settings.max_attempts:
                     log.exception("%s: %s offset %d failed %d times", self._settings.group, self.tp, record.offset, attempts)
-                    self._bury(record, entry, "handler_failed", in_words(error), attempts)
+                    await self._bury(record, entry, "handler_failed", in_words(error), attempts)
                     return
                 log.warning(
                     "%s: %s offset %d failed, trying again: %s", self._settings.group, self.tp, record.offset, in_words(error)
@@ -238,8 +259,10 @@ class PartitionOwner(Generic[S]):
             raise Fenced(str(self.lost))
         step.finish()
 
-    def _bury(self, record: Record, entry: Entry[S], code: str, reason: str, attempts: int) -> None:
+    async def _bury(self, record: Record, entry: Entry[S], code: str, reason: str, attempts: int) -> None:
         """To dead letters, and past it. Not being able to write the dead letter stops the process instead."""
+        if record.offset < 0:
+            record = replace(record, offset=await entry.located())
         step = StepOfRecord(self, entry)
         step.publish(self._around.dead_letter(record, self._settings.group, code, reason, attempts))
         self._through(step)
@@ -248,8 +271,10 @@ class PartitionOwner(Generic[S]):
         self._active -= 1
         if not self._active:
             self._idle.set()
-        if not self.log.settle(entry):
-            return
+        if self.log.settle(entry):
+            self._moved()
+
+    def _moved(self) -> None:
         self._committer.moved()
         if self._dispatch is not None:
             self._dispatch.room()
@@ -359,6 +384,7 @@ class PartitionOwner(Generic[S]):
         if self.phase != "lost":
             self.phase = "closed"
         self._committer.cancel_timer()
+        self._around.source.early(self.tp, None)
         await end(set(self._tasks))
         self.log.abandon(Fenced(f"{self.tp} is closed"))
         was_open, self._dispatch = self._dispatch is not None, None

@@ -45,6 +45,7 @@ class Publisher:
         """What `fetching` would ask for next, and is written here, is handed over as soon as it is durable."""
         self._producer = BatchProducer(bootstrap_servers=bootstrap, client_id=client_id, batch_bytes=BATCH_BYTES)
         self._bootstrap = bootstrap
+        self._begin = fetching.begin if fetching is not None else None
         self._written = fetching.offer if fetching is not None else None
         self._max_bytes = max_message_bytes - RECORD_OVERHEAD
         self._patience_s = patience_s
@@ -123,7 +124,7 @@ class Publisher:
                 self._fail(RuntimeFailed(f"{out.topic} has {count} partitions: there is no partition {partition}"))
                 return
             lane = self._lanes[out.topic][partition] = Lane(self._producer, TopicPartition(out.topic, partition))
-        lane.append(out, receipt)
+        lane.append(out, receipt, begun=self._begin is not None and not lane.late and self._begin(lane.target, out))
         if not lane.waiting:
             lane.waiting = True
             self._line_up(lane)

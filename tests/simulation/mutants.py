@@ -98,6 +98,21 @@ def forget_the_watermark() -> Iterator[None]:
 
 
 @contextmanager
+def a_begun_record_is_done_when_it_is_durable() -> Iterator[None]:
+    """The position passes a record that was begun early, whether or not its handler is through."""
+
+    def place(self: Any, entry: Any, offset: int) -> bool:
+        entry.locate(offset)
+        self.position = offset + 1
+        self.settled += 1
+        self._ready += entry.puts
+        return True
+
+    with mock.patch.object(effects.EffectsLog, "place", place):
+        yield
+
+
+@contextmanager
 def a_non_deterministic_id() -> Iterator[None]:
     """A response that is published again has another id."""
     numbers, derive = count(), ids.derive
@@ -145,6 +160,7 @@ MUTANTS: tuple[Mutant, ...] = (
     one_transactional_id_for_all,
     a_transactional_id_of_ones_own,
     forget_the_watermark,
+    a_begun_record_is_done_when_it_is_durable,
     a_non_deterministic_id,
     begin_without_holding_the_fence,
     act_before_the_intent_is_durable,

@@ -22,6 +22,7 @@ from streams.journal import ExecutionCodec
 from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
 from tests.simulation.broker.broker import Broker
+from tests.simulation.clients.batches import SimulatedFetching
 from tests.simulation.clients.patching import simulated
 from tests.simulation.desk import AGENT_TYPES, Desk, Shop
 from tests.simulation.faults import Faults
@@ -115,8 +116,10 @@ class Schedule:
 
     async def _main(self, slot: Slot, process: Process) -> None:
         stop = slot.stop = asyncio.Event()
-        async with Publisher("broker", patience_s=self.plan.settings["broker_patience_s"]) as publisher:
-            runtimes = [runtime for name in slot.processors for runtime in self._runtimes(slot, name, process, publisher)]
+        fetching = SimulatedFetching(self.broker, process)
+        async with Publisher("broker", patience_s=self.plan.settings["broker_patience_s"], fetching=fetching) as publisher:
+            shared = {"publisher": publisher, "fetching": fetching}
+            runtimes = [runtime for name in slot.processors for runtime in self._runtimes(slot, name, process, shared)]
             running = [asyncio.ensure_future(runtime.run()) for runtime in runtimes]
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -127,32 +130,32 @@ class Schedule:
                 await runtime.stop()
             await asyncio.gather(*running)
 
-    def _runtimes(self, slot: Slot, name: str, process: Process, publisher: Publisher) -> Iterator[Runtime[Any]]:
+    def _runtimes(self, slot: Slot, name: str, process: Process, shared: dict[str, Any]) -> Iterator[Runtime[Any]]:
         instance = {"instance": f"slot{slot.number}"} if self.plan.static else {}
         if name == "intake":
             intake = Intake(self.definitions, default_workflow="w0")
-            yield self._runtime("intake", "customer.messages", intake, publisher, **instance)
+            yield self._runtime("intake", "customer.messages", intake, shared, **instance)
         elif name == "conversations":
             conversations = Conversations(
                 self.definitions, clock_ms=process.clock_ms, ttl_ms=int((self.plan.ttl_s or 10_000) * 1000)
             )
             changelog = {"conversation.events": "conversation-state"}
             codec = ConversationCodec()
-            yield self._runtime(name, "conversation.events", conversations, publisher, codec, changelogs=changelog, **instance)
+            yield self._runtime(name, "conversation.events", conversations, shared, codec, changelogs=changelog, **instance)
         else:
             for topic in self.task_topics:
                 nodes = Nodes(self.definitions, Desk(self.shop, str(self.plan.seed)), clock_ms=process.clock_ms)
-                more = {"concurrency": self.plan.settings["concurrency"], **instance}
+                more = {"concurrency": self.plan.settings["concurrency"], "early": True, **instance}
                 changelog = {topic: journal_of(topic)}
-                yield self._runtime(topic, topic, nodes, publisher, ExecutionCodec(), changelogs=changelog, **more)
+                yield self._runtime(topic, topic, nodes, shared, ExecutionCodec(), changelogs=changelog, **more)
 
     def _runtime(
-        self, name: str, source: str, processor: Any, publisher: Publisher, codec: Any = None, **more: Any
+        self, name: str, source: str, processor: Any, shared: dict[str, Any], codec: Any = None, **more: Any
     ) -> Runtime[Any]:
         chosen = {key: value for key, value in self.plan.settings.items() if key != "concurrency"}
         chosen["standby"] = chosen["standby"] and codec is not None
         settings = RuntimeSettings("broker", f"hil.{name}", (source,), **{**chosen, **more})
-        return Runtime(settings, processor, codec, dead_letter, publisher=publisher)
+        return Runtime(settings, processor, codec, dead_letter, **shared)
 
     def _ended(self, slot: Slot, process: Process, task: asyncio.Task[None]) -> None:
         """The process has ended by itself: its supervisor starts another."""

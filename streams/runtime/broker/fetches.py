@@ -5,6 +5,7 @@ position that is committed, its own fetching is paused for good. Committed recor
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,45 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 
+from streams.runtime.begun import Begin, Begun
 from streams.runtime.broker.fetching import PARTITION_BYTES, Fetching
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched
 from streams.runtime.closing import end
-from streams.runtime.model import Record
+from streams.runtime.model import Outgoing, Record
 from streams.runtime.tolerant import TolerantRecords
 
 WATCH_MS = 500
 AHEAD = 2_000
 """Records of a partition that nobody has taken yet, beyond which it is not asked for."""
+
+
+class Early:
+    """What of a partition is begun while it is on its way to the broker."""
+
+    __slots__ = ("apart", "begin", "written")
+
+    def __init__(self, begin: Begin[Any]) -> None:
+        self.begin = begin
+        self.written: deque[Begun[Any]] = deque()
+        """Not durable yet, in their order."""
+        self.apart: dict[int, Begun[Any]] = {}
+        """Durable, by offset, until they have their place among the records that are handed over."""
+
+    def durable(self, out: Outgoing, offset: int) -> Begun[Any] | None:
+        if not self.written or self.written[0].out is not out:
+            return None
+        begun = self.written.popleft()
+        begun.offset = offset
+        self.apart[offset] = begun
+        return begun
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that is durable has its place."""
+        if self.apart:
+            self.apart = {offset: begun for offset, begun in self.apart.items() if not begun.placed}
+        return not self.apart
 
 
 class Fetches:
@@ -35,7 +65,8 @@ class Fetches:
         """The next offset to ask for."""
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
-        self._arrived: dict[TopicPartition, list[Record]] = {}
+        self._arrived: dict[TopicPartition, list[Any]] = {}
+        self._early: dict[TopicPartition, Early] = {}
         self._failure: Exception | None = None
         self._news = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -60,6 +91,14 @@ class Fetches:
             self._paused.discard(partition)
             self._ends.pop(partition, None)
             self._arrived.pop(partition, None)
+            self._early.pop(partition, None)
+
+    def early(self, partition: TopicPartition, begin: Begin[Any] | None) -> None:
+        """Records this process writes to it may be begun at once from now on; None: no more, and nothing of those begun."""
+        if begin is None:
+            self._early.pop(partition, None)
+        else:
+            self._early[partition] = Early(begin)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._positions[partition] = offset
@@ -110,15 +149,20 @@ class Fetches:
     # streams.runtime.broker.fetching.Reading
 
     def wanted(self, partition: TopicPartition) -> int | None:
-        if partition in self._paused or len(self._arrived.get(partition, ())) >= AHEAD:
+        early = self._early.get(partition)
+        if not self._has_room(partition) or (early is not None and early.written):
             return None
         return self._positions.get(partition)
 
-    def take(self, fetched: Fetched, position: int) -> None:
+    def _has_room(self, partition: TopicPartition) -> bool:
+        return partition not in self._paused and len(self._arrived.get(partition, ())) < AHEAD
+
+    def take(self, fetched: Fetched, position: int) -> bool:
         """Raises OffsetOutOfRangeError, CorruptRecordException, or whatever else a broker will not mend."""
         tp = fetched.partition
-        if self._positions.get(tp) != position:
-            return
+        early = self._early.get(tp)
+        if self._positions.get(tp) != position or (early is not None and early.written):
+            return False  # sought elsewhere, or there may be records among these that are at work and do not know their place yet
         error = kafka_errors.for_code(fetched.error)
         if error is kafka_errors.OffsetOutOfRangeError:
             raise kafka_errors.OffsetOutOfRangeError({tp: position})
@@ -126,24 +170,53 @@ class Fetches:
             raise error(f"{tp.topic}-{tp.partition} cannot be read: {error.__name__}")
         self._ends[tp] = fetched.high_watermark
         if not fetched.records:
-            return
+            return False
         records, self._positions[tp] = (_without_aborted if fetched.aborted else _records)(fetched, position)
         if records:
-            self._arrive(tp, records)
+            self._arrive(tp, [early.apart.get(record.offset, record) for record in records] if early is not None else records)
+        return True
+
+    def begin(self, partition: TopicPartition, out: Outgoing) -> bool:
+        early = self._early.get(partition)
+        if early is None or partition in self._paused or partition in self._arrived:
+            return False
+        if self._ends.get(partition) != self._positions.get(partition) or not early.settled:
+            return False  # others have written to it, or may have: first things first
+        begun = early.begin(out)
+        if begun is not None:
+            early.written.append(begun)
+        return begun is not None
 
     def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> bool:
-        if self._positions.get(partition) != offset or self.wanted(partition) is None:
+        position = self._positions.get(partition)
+        if position is None:
             return False
-        topic, number = partition
-        records = [
-            Record(topic, number, at, timestamp_ms, out.key, out.value, out.headers)
-            for at, (timestamp_ms, out) in enumerate(batch.records, offset)
-        ]
-        self._positions[partition] = self._ends[partition] = offset + len(records)
+        following = self._ends[partition] = offset + len(batch.records)
+        records, all_begun = self._known(partition, offset, batch)
+        if position == offset and all_begun and partition not in self._arrived:
+            self._positions[partition] = following
+            for begun in records:
+                begun.place()
+            return True
+        if position != offset or not self._has_room(partition):
+            return False
+        self._positions[partition] = following
         self._arrive(partition, records)
         return True
 
-    def _arrive(self, partition: TopicPartition, records: list[Record]) -> None:
+    def _known(self, partition: TopicPartition, offset: int, batch: Batch) -> tuple[list[Any], bool]:
+        """(records that were written, begun ones as such; whether all of them are)."""
+        topic, number = partition
+        early = self._early.get(partition)
+        records: list[Any] = []
+        all_begun = True
+        for at, (timestamp_ms, out) in enumerate(batch.records, offset):
+            begun = early.durable(out, at) if early is not None else None
+            all_begun = all_begun and begun is not None
+            records.append(begun or Record(topic, number, at, timestamp_ms, out.key, out.value, out.headers))
+        return records, all_begun
+
+    def _arrive(self, partition: TopicPartition, records: list[Any]) -> None:
         known = self._arrived.get(partition)
         if known is None:
             self._arrived[partition] = records

@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
 from streams.runtime.closing import close, end
+from streams.runtime.model import Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ BACKOFF_S = 0.1
 SUPPLIED_S = 0.005
 """How long a partition is not asked for after records for it were handed over in this process: what others write to it may wait
 that long. The others are then asked for with as little patience."""
-SOON_MS = 5
+ALONE_S = 0.05
+"""The same where nobody else has written lately."""
+LATELY_S = 60.0
 
 
 class Reading(Protocol):
@@ -38,15 +41,19 @@ class Reading(Protocol):
         """The offset to ask for now, or None for nothing."""
         ...
 
-    def take(self, fetched: Fetched, position: int) -> None:
+    def take(self, fetched: Fetched, position: int) -> bool:
         """What a broker said of the partition when it was asked for `position`, which may not be the one any more.
 
-        Raises KafkaError for what nobody can mend.
+        True when there were records that had not been offered. Raises KafkaError for what nobody can mend.
         """
         ...
 
     def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> bool:
         """Records that this process wrote and the broker has. True when they are what comes next, and are taken in."""
+        ...
+
+    def begin(self, partition: TopicPartition, out: Outgoing) -> bool:
+        """A record that this process is about to write, after nothing that is not begun. True when somebody works on it now."""
         ...
 
     def fail(self, error: Exception) -> None:
@@ -66,6 +73,8 @@ class Fetching:
         self._loops: dict[int, asyncio.Task[None]] = {}
         self._supplied: dict[TopicPartition, float] = {}
         """When a partition that is supplied from here has to be asked for again, on the loop's clock."""
+        self._others: dict[TopicPartition, float] = {}
+        """When records of somebody else were last seen in a partition."""
 
     async def start(self) -> None:
         """Raises KafkaError when no broker answers."""
@@ -94,9 +103,22 @@ class Fetching:
         if reading is None:
             return
         if reading.offer(partition, offset, batch):
-            self._supplied[partition] = asyncio.get_running_loop().time() + SUPPLIED_S
+            self._supply(partition)
         elif self._supplied.pop(partition, None) is not None:
             self.wake(partition)
+
+    def _supply(self, partition: TopicPartition) -> None:
+        now = asyncio.get_running_loop().time()
+        alone = now - self._others.get(partition, -LATELY_S) > LATELY_S
+        self._supplied[partition] = now + (ALONE_S if alone else SUPPLIED_S)
+
+    def begin(self, partition: TopicPartition, out: Outgoing) -> bool:
+        """See Reading.begin."""
+        reading = self._readings.get(partition)
+        if reading is None or not reading.begin(partition, out):
+            return False
+        self._supply(partition)
+        return True
 
     def wake(self, partition: TopicPartition) -> None:
         """What is wanted of it has changed."""
@@ -117,34 +139,32 @@ class Fetching:
         try:
             while True:
                 changed.clear()
-                wanted, soon = self._wanted(broker)
+                wanted, patience_s = self._wanted(broker)
                 if not wanted:
-                    if soon:
-                        asyncio.get_running_loop().call_later(SUPPLIED_S, changed.set)
+                    asyncio.get_running_loop().call_later(patience_s, changed.set)
                     await changed.wait()
                 elif broker < 0:
                     await self._look_again(wanted)
                 else:
-                    await self._once(broker, wanted, SOON_MS if soon else MAX_WAIT_MS)
+                    await self._once(broker, wanted, int(patience_s * 1000) + 1)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  whoever polls is told; nobody waits for this task
             for reading in set(self._readings.values()):
                 reading.fail(error)
 
-    def _wanted(self, broker: int) -> tuple[dict[TopicPartition, int], bool]:
-        """(partition → the offset to ask for, whether there are others that will have to be asked for soon)."""
-        found, soon = {}, False
+    def _wanted(self, broker: int) -> tuple[dict[TopicPartition, int], float]:
+        """(partition → the offset to ask for, how long, in s, until others have to be asked for)."""
+        found, patience_s = {}, MAX_WAIT_MS / 1000
         now = asyncio.get_running_loop().time()
         for partition, reading in self._readings.items():
-            position = reading.wanted(partition)
-            if position is None or self._leader(partition) != broker:
+            if self._leader(partition) != broker:
                 continue
-            if self._supplied.get(partition, 0.0) > now:
-                soon = True
-            else:
+            if (again := self._supplied.get(partition, 0.0)) > now:
+                patience_s = min(patience_s, again - now)
+            elif (position := reading.wanted(partition)) is not None:
                 found[partition] = position
-        return found, soon
+        return found, patience_s
 
     async def _once(self, broker: int, wanted: dict[TopicPartition, int], max_wait_ms: int) -> None:
         request = FetchRequest(wanted, max_wait_ms=max_wait_ms, max_bytes=MAX_BYTES, partition_bytes=PARTITION_BYTES)
@@ -172,7 +192,8 @@ class Fetching:
             del self._readings[partition]
             self._readings[partition] = reading  # last in line now
         try:
-            reading.take(fetched, position)
+            if reading.take(fetched, position):
+                self._others[partition] = asyncio.get_running_loop().time()
         except kafka_errors.KafkaError as error:
             reading.fail(error)
         return True

@@ -26,13 +26,15 @@ _WRITTEN_BEFORE = kafka_errors.DuplicateSequenceNumber.errno
 class Batch:
     """Records of one partition that travel together."""
 
-    __slots__ = ("_builder", "_built", "records")
+    __slots__ = ("_builder", "_built", "late", "records")
 
     def __init__(self, size: int) -> None:
         self._builder: Any = DefaultRecordBatchBuilder(MAGIC, 0, 0, -1, -1, 0, size)
         self._built: bytes | None = None
         self.records: list[tuple[int, Outgoing]] = []
         """(timestamp in ms, record)."""
+        self.late = 0
+        """How many of them nobody in this process has begun to work on."""
 
     def append(self, out: Outgoing) -> bool:
         """False when it is full. The first record always fits."""

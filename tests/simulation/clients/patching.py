@@ -17,7 +17,7 @@ import streams.runtime
 from schemas.workflow.templates import Template
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.asking import ask, told
-from tests.simulation.clients.batches import NoFetching, SimulatedBatchProducer, SimulatedFetches
+from tests.simulation.clients.batches import SimulatedBatchProducer, SimulatedFetching, records_of
 from tests.simulation.clients.consumer import Consumer
 from tests.simulation.clients.producer import Producer
 from tests.simulation.world import Process
@@ -78,8 +78,9 @@ def _batch_producer(**config: Any) -> SimulatedBatchProducer:
     return SimulatedBatchProducer(process.world.broker, process, **config)
 
 
-def _fetching(bootstrap: str, **config: Any) -> NoFetching:
-    return NoFetching()
+def _fetching(bootstrap: str, **config: Any) -> SimulatedFetching:
+    process = _process()
+    return SimulatedFetching(process.world.broker, process)
 
 
 MADE = {
@@ -87,8 +88,8 @@ MADE = {
     "AIOKafkaConsumer": _consumer,
     "AIOKafkaClient": _client,
     "BatchProducer": _batch_producer,
-    "Fetches": SimulatedFetches,
     "Fetching": _fetching,
+    "_records": records_of,
 }
 
 

@@ -54,6 +54,9 @@ class FakeBroker:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.happened.append(f"seek {offset}")
 
+    def early(self, partition: TopicPartition, begin: Any) -> None:
+        self.happened.append("no early records" if begin is None else "early records")
+
     def pause(self, partition: TopicPartition) -> None:
         self.paused = True
 
