@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -96,6 +96,8 @@ class ChatRequest:
     max_tokens: int = 4096
     budget: Budget | None = field(default=None, repr=False, compare=False)
     """What it may draw on; None: nothing bounds it."""
+    on_attempt: Callable[[ModelAttempt], None] | None = field(default=None, repr=False, compare=False)
+    """Hears of every try at a model the moment it has ended. A model without books of its own says nothing. Must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class ChatReply:
     first_token_ms: int | None = None
     attempts: tuple[ModelAttempt, ...] = ()
     """Every try at a model that this reply took, the successful one last. Empty: this reply is its only attempt."""
+    begun_ms: int | None = None
+    """From the journal: when the handling of the task began that made this call; with its place it names the call's events."""
 
 
 class ChatModel(Protocol):
@@ -138,6 +142,8 @@ class ToolResult:
     """False when the call was refused before it reached the tool."""
     replayed: bool = False
     """Answered from the journal: an earlier attempt did it and has it in its books."""
+    begun_ms: int | None = None
+    """As ChatReply.begun_ms."""
 
 
 class Tools(Protocol):

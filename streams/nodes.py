@@ -23,7 +23,7 @@ from schemas.codec import Unencodable, decode
 from schemas.events import NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
-from streams.books import spent
+from streams.books import Books
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
@@ -96,13 +96,14 @@ class Nodes:
                 answer = (known.value, known.headers)
                 step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
-        journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
-        ending = await self._attempt(task, journal, meter)
-        await journal.settled()
+        journal, books = StepJournal(step, task.execution_id, execution), Books(task, step.tell, self._clock_ms)
+        meter = Meter(books.note)
+        ending = await self._attempt(task, journal, meter, books.begun_ms)
         now_ms = self._clock_ms()
-        for event in spent(task, meter, now_ms):
-            step.publish(outgoing(event))
-        completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
+        completion = _completion(task, ending, meter, now_ms, now_ms - books.begun_ms)
+        books.closed()
+        await step.told()  # what was spent is durable before anybody hears that the node is done
+        await journal.settled()
         step.publish(completion)
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
@@ -116,9 +117,9 @@ class Nodes:
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
 
-    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter) -> Ending:
+    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, begun_ms: int) -> Ending:
         try:
-            result = await self._work(task, journal, meter)
+            result = await self._work(task, journal, meter, begun_ms)
         except Retryable as failure:
             after = failure.retry_after_seconds
             return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
@@ -135,7 +136,7 @@ class Nodes:
             return Ending(Outcome.FATAL, error=f"agent {task.agent} has a defect: {type(defect).__name__}: {defect}")
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
 
-    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter) -> AgentResult:
+    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, begun_ms: int) -> AgentResult:
         workflow = await self._definitions.arrival(task.digest)
         if workflow is None:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
@@ -145,12 +146,13 @@ class Nodes:
         chosen = self._workshop.model(workflow, planned.node, task)
         if budget:
             chosen = BudgetedModel(chosen, budget)
-        model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
+        mine = {"attempt": task.attempt, "begun_ms": begun_ms}
+        model = MeteredModel(JournaledModel(chosen, journal, **mine), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
                 allowed = await self._workshop.tools(workflow, planned.node, task)
-                tools = MeteredTools(JournaledTools(allowed, journal, attempt=task.attempt), meter)
+                tools = MeteredTools(JournaledTools(allowed, journal, **mine), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agents.errors import Fatal, NodeFailure, Retryable
-from agents.ports import ModelAttempt
+from agents.ports import ChatRequest, ModelAttempt
 from agents.router.budget import OverBudget
 from agents.router.explaining import all_failed, nothing_fits
 from agents.router.health import Health
@@ -24,6 +24,12 @@ class Course:
     """The largest window that was too small."""
     too_dear: int | None = None
     """What the budget refused: something as dear need not be tried."""
+
+    def tried(self, attempt: ModelAttempt, request: ChatRequest) -> None:
+        """Write a try down, and tell whoever wants to hear of it at once."""
+        self.attempts.append(attempt)
+        if request.on_attempt is not None:
+            request.on_attempt(attempt)
 
     def skip(self, choice: Choice) -> str | None:
         """Why the next of the chain need not be asked, after what the ones before it have said."""

@@ -176,7 +176,7 @@ class _Bound:
                 course.late.append(LeftOut(choice.model.name, *outcome.unavailable))
                 continue
             assert outcome.attempt is not None
-            course.attempts.append(outcome.attempt)
+            course.tried(outcome.attempt, request)
             if outcome.reply is not None:
                 router._learn(choice, outcome, request, context)
                 return _reply(outcome, course.attempts)
