@@ -41,12 +41,12 @@ class JournaledModel:
     """A ChatModel whose answers are kept. Failures are not: they are tried again.
 
     `attempt` is the node's. An answer this same attempt got before it was interrupted is not marked `replayed`: it belongs into
-    the books of the attempt, which says it again, under the same ids: `begun_ms`, when the handling of the task began, is kept
+    the books of the attempt, which says it again, under the same ids: `handling`, the name of one handling of the task, is kept
     with the answer. Without `attempt` every answer from the journal is marked.
     """
 
-    def __init__(self, model: ChatModel, journal: Journal, *, attempt: int | None = None, begun_ms: int | None = None) -> None:
-        self._model, self._journal, self._attempt, self._begun_ms, self._calls = model, journal, attempt, begun_ms, 0
+    def __init__(self, model: ChatModel, journal: Journal, *, attempt: int | None = None, handling: str | None = None) -> None:
+        self._model, self._journal, self._attempt, self._handling, self._calls = model, journal, attempt, handling, 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         self._calls += 1
@@ -55,15 +55,15 @@ class JournaledModel:
         if entry is not None and entry.value is not None:
             return _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
         reply = await self._model.complete(request)
-        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt, "begun": self._begun_ms})
+        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt, "handling": self._handling})
         return reply
 
 
 class JournaledTools:
-    """Tools that act once however often the execution is repeated. `attempt` and `begun_ms` as for JournaledModel."""
+    """Tools that act once however often the execution is repeated. `attempt` and `handling` as for JournaledModel."""
 
-    def __init__(self, tools: Tools, journal: Journal, *, attempt: int | None = None, begun_ms: int | None = None) -> None:
-        self._tools, self._journal, self._attempt, self._begun_ms, self._calls = tools, journal, attempt, begun_ms, 0
+    def __init__(self, tools: Tools, journal: Journal, *, attempt: int | None = None, handling: str | None = None) -> None:
+        self._tools, self._journal, self._attempt, self._handling, self._calls = tools, journal, attempt, handling, 0
 
     def specs(self) -> Sequence[ToolSpec]:
         return self._tools.specs()
@@ -78,7 +78,7 @@ class JournaledTools:
         undone = entry.value is not None and "undone" in entry.value
         if entry.value is not None and not undone:
             if entry.value["asked"] == _mark(asked):
-                again = {"replayed": _of_earlier(entry.value, self._attempt), "begun_ms": entry.value.get("begun")}
+                again = {"replayed": _of_earlier(entry.value, self._attempt), "handling": entry.value.get("handling")}
                 return ToolResult(**{**entry.value["result"], **again})
             if entry.intent is not None or not reads:
                 raise _park(
@@ -104,7 +104,7 @@ class JournaledTools:
             if not reads:
                 await self._journal.result(step, {"undone": str(failure)})
             raise
-        kept = {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt, "begun": self._begun_ms}
+        kept = {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt, "handling": self._handling}
         await self._journal.result(step, kept)
         return result
 
@@ -195,5 +195,5 @@ def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
         reasoning_text_tokens=parts[1],
         first_token_ms=kept.get("first_ms"),
         attempts=tuple(map(_attempt, kept.get("attempts", ()))),
-        begun_ms=kept.get("begun"),
+        handling=kept.get("handling"),
     )

@@ -29,8 +29,8 @@ class ModelCall:
     profile: str
     attempt: ModelAttempt
     replayed: bool = False
-    begun_ms: int | None = None
-    """Answered from the journal of this same attempt: when the handling of the task began that made it. None: it was made now."""
+    handling: str | None = None
+    """Answered from the journal: which handling of the task made it. None: this one."""
 
     @property
     def success(self) -> bool:
@@ -49,8 +49,8 @@ class ToolUse:
     acted: bool = True
     """False when it was refused before it reached the tool: not a use worth an event."""
     replayed: bool = False
-    begun_ms: int | None = None
-    """As ModelCall.begun_ms."""
+    handling: str | None = None
+    """As ModelCall.handling."""
 
 
 Listener = Callable[[ModelCall | ToolUse], None]
@@ -123,7 +123,7 @@ class MeteredModel:
         except asyncio.CancelledError as cancelled:  # what was asked is paid all the same
             call.ended(attempts_of(cancelled))
             raise
-        call.ended(reply.attempts or (_only(reply),), replayed=reply.replayed, begun_ms=reply.begun_ms)
+        call.ended(reply.attempts or (_only(reply),), replayed=reply.replayed, handling=reply.handling)
         return reply
 
 
@@ -137,16 +137,16 @@ class _Call:
     booked: int = 0
 
     def tried(self, attempt: ModelAttempt) -> None:
-        self._book(attempt, replayed=False, begun_ms=None)
+        self._book(attempt, replayed=False, handling=None)
 
-    def ended(self, attempts: Sequence[ModelAttempt], *, replayed: bool = False, begun_ms: int | None = None) -> None:
+    def ended(self, attempts: Sequence[ModelAttempt], *, replayed: bool = False, handling: str | None = None) -> None:
         """`attempts`: all of them; those that were heard of on the way are in the books."""
         for attempt in attempts[self.booked :]:
-            self._book(attempt, replayed=replayed, begun_ms=begun_ms)
+            self._book(attempt, replayed=replayed, handling=handling)
 
-    def _book(self, attempt: ModelAttempt, *, replayed: bool, begun_ms: int | None) -> None:
+    def _book(self, attempt: ModelAttempt, *, replayed: bool, handling: str | None) -> None:
         self.booked += 1
-        self.meter.called(ModelCall(self.step, self.booked, self.profile, attempt, replayed, begun_ms))
+        self.meter.called(ModelCall(self.step, self.booked, self.profile, attempt, replayed, handling))
 
 
 def _failed(failure: NodeFailure, latency_ms: int) -> ModelAttempt:
@@ -204,7 +204,7 @@ class MeteredTools:
                 latency_ms=result.latency_ms,
                 acted=result.acted,
                 replayed=result.replayed,
-                begun_ms=result.begun_ms,
+                handling=result.handling,
             )
         )
         return result

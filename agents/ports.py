@@ -120,8 +120,8 @@ class ChatReply:
     first_token_ms: int | None = None
     attempts: tuple[ModelAttempt, ...] = ()
     """Every try at a model that this reply took, the successful one last. Empty: this reply is its only attempt."""
-    begun_ms: int | None = None
-    """From the journal: when the handling of the task began that made this call; with its place it names the call's events."""
+    handling: str | None = None
+    """From the journal: which handling of the task made this call. It names the call's events, and who paid."""
 
 
 class ChatModel(Protocol):
@@ -142,8 +142,8 @@ class ToolResult:
     """False when the call was refused before it reached the tool."""
     replayed: bool = False
     """Answered from the journal: an earlier attempt did it and has it in its books."""
-    begun_ms: int | None = None
-    """As ChatReply.begun_ms."""
+    handling: str | None = None
+    """As ChatReply.handling."""
 
 
 class Tools(Protocol):

@@ -1,6 +1,6 @@
 """The books of one attempt, told the log as they are made: an event for each try at a model and for each use of a tool.
 
-An event's id is derived from where it stands in the attempt and from when the handling of its task began. So an entry that comes
+An event's id is derived from where it stands in the attempt and from which handling of the task made it. So an entry that comes
 back from the journal is told again under its own id, and a call that a crash kept out of the journal, and that is made again, is
 another event: both were paid.
 """
@@ -19,11 +19,15 @@ from streams.wire import outgoing
 
 
 class Books:
-    """agents.meter.Listener for one handling of one task."""
+    """agents.meter.Listener for one handling of one task, which has a name: its worker, and when it began."""
 
-    def __init__(self, task: NodeTask, tell: Callable[[Outgoing], None], clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, task: NodeTask, tell: Callable[[Outgoing], None], clock_ms: Callable[[], int], *, worker: str = ""
+    ) -> None:
+        """`worker`: as it is called where it holds budgets."""
         self._task, self._tell, self._clock_ms = task, tell, clock_ms
-        self.begun_ms = clock_ms()
+        self.began_ms = clock_ms()
+        self.handling = f"{worker}/{self.began_ms}"
         self._fault: ValueError | None = None
 
     def note(self, entry: ModelCall | ToolUse) -> None:
@@ -48,12 +52,13 @@ class Books:
             "attempt": self._task.attempt,
             "workflow": self._task.workflow,
         }
-        begun = self.begun_ms if entry.begun_ms is None else entry.begun_ms
+        handling = self.handling if entry.handling is None else entry.handling
         place = (self._task.execution_id, self._task.attempt, entry.step)
         if isinstance(entry, ModelCall):
-            return _called(derive(*place, entry.candidate, begun), self._task.agent, entry, shared)
+            shared |= {"agent": self._task.agent, "worker": handling.rpartition("/")[0]}
+            return _called(derive(*place, entry.candidate, handling), entry, shared)
         return ActionUsed(
-            id=derive(*place, begun),
+            id=derive(*place, handling),
             app=entry.app,
             action=entry.action,
             entity_id=entry.entity_id,
@@ -64,11 +69,10 @@ class Books:
         )
 
 
-def _called(name: str, agent: str, call: ModelCall, shared: dict[str, Any]) -> ModelCalled:
+def _called(name: str, call: ModelCall, shared: dict[str, Any]) -> ModelCalled:
     attempt, used, estimated = call.attempt, call.attempt.usage, call.attempt.estimated
     return ModelCalled(
         id=name,
-        agent=agent,
         profile=call.profile,
         provider=attempt.provider,
         model=attempt.model,

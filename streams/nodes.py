@@ -77,12 +77,17 @@ class Nodes:
         *,
         clock_ms: Callable[[], int],
         allowances: Allowances | None = None,
+        worker: str = "",
     ) -> None:
-        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone."""
+        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone.
+
+        `worker`: the name of this process there, which every model call carries into the log.
+        """
         self._definitions = definitions
         self._allowances = allowances or Allowances()
         self._workshop = workshop
         self._clock_ms = clock_ms
+        self._worker = worker
         self._finished: dict[int, deque[tuple[int, str]]] = {}
         self._plans: dict[tuple[str, str], Plan] = {}
 
@@ -96,11 +101,11 @@ class Nodes:
                 answer = (known.value, known.headers)
                 step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
-        journal, books = StepJournal(step, task.execution_id, execution), Books(task, step.tell, self._clock_ms)
+        journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
         meter = Meter(books.note)
-        ending = await self._attempt(task, journal, meter, books.begun_ms)
+        ending = await self._attempt(task, journal, meter, books)
         now_ms = self._clock_ms()
-        completion = _completion(task, ending, meter, now_ms, now_ms - books.begun_ms)
+        completion = _completion(task, ending, meter, now_ms, now_ms - books.began_ms)
         books.closed()
         await step.told()  # what was spent is durable before anybody hears that the node is done
         await journal.settled()
@@ -108,6 +113,9 @@ class Nodes:
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
         self._forget(step, task.execution_id, now_ms)
+
+    def _books(self, task: NodeTask, step: Step[Execution]) -> Books:
+        return Books(task, step.tell, self._clock_ms, worker=self._worker)
 
     def opened(self, partition: PartitionView[Execution]) -> None:
         """The partition is ours: line up what it finished, so that it is forgotten in time."""
@@ -117,9 +125,9 @@ class Nodes:
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
 
-    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, begun_ms: int) -> Ending:
+    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> Ending:
         try:
-            result = await self._work(task, journal, meter, begun_ms)
+            result = await self._work(task, journal, meter, books)
         except Retryable as failure:
             after = failure.retry_after_seconds
             return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
@@ -136,7 +144,7 @@ class Nodes:
             return Ending(Outcome.FATAL, error=f"agent {task.agent} has a defect: {type(defect).__name__}: {defect}")
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
 
-    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, begun_ms: int) -> AgentResult:
+    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> AgentResult:
         workflow = await self._definitions.arrival(task.digest)
         if workflow is None:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
@@ -146,13 +154,13 @@ class Nodes:
         chosen = self._workshop.model(workflow, planned.node, task)
         if budget:
             chosen = BudgetedModel(chosen, budget)
-        mine = {"attempt": task.attempt, "begun_ms": begun_ms}
-        model = MeteredModel(JournaledModel(chosen, journal, **mine), meter)
+        attempt, handling = task.attempt, books.handling
+        model = MeteredModel(JournaledModel(chosen, journal, attempt=attempt, handling=handling), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
                 allowed = await self._workshop.tools(workflow, planned.node, task)
-                tools = MeteredTools(JournaledTools(allowed, journal, **mine), meter)
+                tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(

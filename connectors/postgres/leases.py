@@ -140,7 +140,7 @@ class Leases:
         told = [purse.spent for purse in purses]
         rows = [
             (
-                f"{self._holder}/{purse.limit.micro_usd}",
+                f"{self._holder}#{purse.limit.micro_usd}",
                 purse.limit.scope,
                 purse.limit.period,
                 purse.limit.micro_usd,

@@ -154,7 +154,7 @@ def a_call_from_the_journal_under_another_name() -> Iterator[None]:
     note = books.Books.note
 
     def forgetful(self: Any, entry: Any) -> None:
-        note(self, replace(entry, begun_ms=None))
+        note(self, replace(entry, handling=None))
 
     with mock.patch.object(books.Books, "note", forgetful):
         yield
