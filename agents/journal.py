@@ -6,13 +6,15 @@ only a person can say whether it acted. Steps are named by order, which is the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import Any, Protocol
 
 from agents.errors import Park, Retryable
 from agents.jsonable import digest, shown
-from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.streaming import pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,28 @@ class JournaledModel:
         if entry is not None and entry.value is not None:
             return _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
         reply = await self._model.complete(request)
-        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt, "handling": self._handling})
+        await self._keep(step, reply)
         return reply
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """An answer from the journal comes at once. One that was not read to its end is not kept."""
+        self._calls += 1
+        step = f"model-{self._calls}"
+        entry = self._journal.lookup(step)
+        if entry is not None and entry.value is not None:
+            reply = _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
+            if reply.text:
+                yield ChatPiece(reply.text)
+            yield ChatPiece(reply=reply)
+            return
+        async with aclosing(pieces(self._model, request)) as heard:
+            async for piece in heard:
+                if piece.reply is not None:
+                    await self._keep(step, piece.reply)
+                yield piece
+
+    async def _keep(self, step: str, reply: ChatReply) -> None:
+        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt, "handling": self._handling})
 
 
 class JournaledTools:

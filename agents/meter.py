@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from agents.errors import NodeFailure, attempts_of
-from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.streaming import pieces
 
 Clock = Callable[[], float]
 
@@ -34,7 +36,7 @@ class ModelCall:
 
     @property
     def success(self) -> bool:
-        return self.attempt.outcome == "ok"
+        return self.attempt.success
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,26 @@ class MeteredModel:
         self._calls = 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
+        with self._call(request) as call:
+            reply = await self._model.complete(replace(request, on_attempt=call.tried))
+            call.answered(reply)
+        return reply
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """Who stops reading pays what came: the model says so while it is closed."""
+        with self._call(request) as call:
+            async with aclosing(pieces(self._model, replace(request, on_attempt=call.tried))) as heard:
+                async for piece in heard:
+                    if piece.reply is not None:
+                        call.answered(piece.reply)
+                    yield piece
+
+    @contextmanager
+    def _call(self, request: ChatRequest) -> Iterator[_Call]:
         self._calls += 1
         call, started = _Call(self._meter, f"model-{self._calls}", request.profile), self._clock()
         try:
-            reply = await self._model.complete(replace(request, on_attempt=call.tried))
+            yield call
         except NodeFailure as failure:
             spent = round((self._clock() - started) * 1000)
             call.ended(attempts_of(failure) or (_failed(failure, spent),))
@@ -123,8 +141,6 @@ class MeteredModel:
         except asyncio.CancelledError as cancelled:  # what was asked is paid all the same
             call.ended(attempts_of(cancelled))
             raise
-        call.ended(reply.attempts or (_only(reply),), replayed=reply.replayed, handling=reply.handling)
-        return reply
 
 
 @dataclass(slots=True)
@@ -138,6 +154,9 @@ class _Call:
 
     def tried(self, attempt: ModelAttempt) -> None:
         self._book(attempt, replayed=False, handling=None)
+
+    def answered(self, reply: ChatReply) -> None:
+        self.ended(reply.attempts or (_only(reply),), replayed=reply.replayed, handling=reply.handling)
 
     def ended(self, attempts: Sequence[ModelAttempt], *, replayed: bool = False, handling: str | None = None) -> None:
         """`attempts`: all of them; those that were heard of on the way are in the books."""

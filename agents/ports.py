@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from agents.router.budget import Budget
@@ -67,7 +67,7 @@ class ModelAttempt:
     provider: str
     model: str
     outcome: str
-    """`ok`, or the code of what failed, e.g. `http_429`, `timeout_total`, `breaker_open`, `over_budget`."""
+    """`ok`; `stopped`, by who had read enough of it; or the code of what failed, e.g. `http_429`, `over_budget`."""
     error: str | None = None
     usage: Usage = Usage()
     cost_micro_usd: int = 0
@@ -83,6 +83,10 @@ class ModelAttempt:
     """Every model considered: {model, score} or {model, left_out}. Only on the first attempt of a request."""
     price: Mapping[str, Any] | None = None
     """The price row used."""
+
+    @property
+    def success(self) -> bool:
+        return self.outcome in ("ok", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,28 @@ class ChatReply:
     """From the journal: which handling of the task made this call. It names the call's events, and who paid."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChatPiece:
+    """A piece of a streamed answer, as it comes. The last one has no text but the reply, which is whole."""
+
+    text: str = ""
+    reply: ChatReply | None = None
+
+
 class ChatModel(Protocol):
     """A model behind whatever chooses one. Raises Retryable or Fatal (agents.errors); never a provider's own error."""
 
     async def complete(self, request: ChatRequest) -> ChatReply: ...
+
+
+@runtime_checkable
+class StreamingModel(ChatModel, Protocol):
+    """A model that can also be heard while it writes. Read one with `agents.streaming.pieces`."""
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """Raises as `complete`; once a piece was read, nobody else is asked. Who stops reading closes it and pays what came:
+        `request.on_attempt` hears of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
