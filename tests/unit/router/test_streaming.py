@@ -88,7 +88,7 @@ async def reading(
     patience: Patience = QUICK,
     capabilities: frozenset[ModelCapability] = ALL,
 ) -> AsyncIterator[Reading]:
-    """`first` and `second` are the scripts of the models' servers; the second model, of the other provider, answers as it should."""
+    """`first` and `second` are the scripts of the models' servers; the second model, at the other provider, answers."""
     other = ANTHROPIC if said is OPENAI else OPENAI
     models = {
         "first": model("first", provider=said.provider, capabilities=capabilities),
@@ -275,7 +275,7 @@ async def test_a_model_that_cannot_stream_is_left_out_with_that_reason():
 
 async def test_when_all_fail_before_a_token_the_error_names_each_and_may_be_tried_again():
     async with reading(OPENAI, (OPENAI.error(500),), second=(ANTHROPIC.error(529),)) as read:
-        with pytest.raises(Retryable, match="first.*second") as failed:
+        with pytest.raises(Retryable, match=r"first.*second") as failed:
             await read.all()
         assert [attempt.outcome for attempt in attempts_of(failed.value)] == ["http_500", "http_529"]
         assert (read.purse.spent, read.purse.held) == (0, 0)
