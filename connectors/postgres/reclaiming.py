@@ -83,8 +83,9 @@ class Reclaimer:
             rows = await connection.fetch("SELECT * FROM budget_reclaim($1)", sighting.at - self._gone)
             return [Reconciled(*row) for row in rows]
 
-    async def run(self) -> None:
-        """Look now, and again and again, until cancelled."""
+    async def run(self, wanted: asyncio.Event) -> None:
+        """Look again and again, until cancelled, from when limits are `wanted` here: whom else would it serve?"""
+        await wanted.wait()
         while True:
             try:
                 await self.look()

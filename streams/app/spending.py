@@ -15,7 +15,7 @@ from agents.router.limits import BudgetAlert
 from agents.router.purse import OnAlert
 from connectors.cli.ports import CannotGoOn
 from connectors.postgres.errors import StorageError
-from connectors.postgres.leases import open_leases
+from connectors.postgres.leases import Leases, open_leases
 from connectors.postgres.pool import Pool, open_pool
 from connectors.postgres.reclaiming import Reclaimer
 from connectors.settings import Settings
@@ -34,7 +34,10 @@ def warn(alert: BudgetAlert) -> None:
 
 @asynccontextmanager
 async def open_allowances(settings: Settings, bootstrap: str, worker: str, on_alert: OnAlert = warn) -> AsyncIterator[Allowances]:
-    """One for all nodes of a process, which is called `worker` where it holds budgets."""
+    """One for all nodes of a process, which is called `worker` where it holds budgets.
+
+    Postgres is first asked when a workflow or a setting has a daily or monthly budget.
+    """
     if settings.database_url is None:
         if settings.daily_budget is not None or settings.monthly_budget is not None:
             raise CannotGoOn("HIL_DAILY_BUDGET and HIL_MONTHLY_BUDGET are kept in Postgres: set HIL_DATABASE_URL as well")
@@ -42,17 +45,16 @@ async def open_allowances(settings: Settings, bootstrap: str, worker: str, on_al
         return
     pool = await open_pool(settings.database_url, min_size=0, max_size=CONNECTIONS)
     try:
-        async with open_leases(pool, worker, on_alert=on_alert) as leases, _reclaiming(pool, bootstrap):
+        async with open_leases(pool, worker, on_alert=on_alert) as leases, _reclaiming(pool, leases, bootstrap):
             yield Allowances(leases, daily_usd=settings.daily_budget, monthly_usd=settings.monthly_budget, on_alert=on_alert)
     finally:
         await pool.close()
 
 
 @asynccontextmanager
-async def _reclaiming(pool: Pool, bootstrap: str) -> AsyncIterator[None]:
-    looking = asyncio.create_task(
-        Reclaimer(pool, lambda: ends_of_calls(bootstrap)).run(), name="budgets of workers that are gone"
-    )
+async def _reclaiming(pool: Pool, leases: Leases, bootstrap: str) -> AsyncIterator[None]:
+    reclaimer = Reclaimer(pool, lambda: ends_of_calls(bootstrap))
+    looking = asyncio.create_task(reclaimer.run(leases.wanted), name="budgets of workers that are gone")
     try:
         yield
     finally:

@@ -104,7 +104,9 @@ async def test_what_a_killed_worker_held_is_spent_by_others_to_the_last_cent_and
     held = (await use(pool)).held
     for _ in range(by_the_dead):
         await log.called(dead, 1)
-    looking = asyncio.create_task(reclaimer(pool, log).run())
+    wanted = asyncio.Event()
+    wanted.set()
+    looking = asyncio.create_task(reclaimer(pool, log).run(wanted))
     await asyncio.sleep(1.2)
     assert (await use(pool)).held == held, "the projector has not counted what it spent"
     await log.projected()
@@ -227,6 +229,24 @@ async def test_while_nobody_is_gone_a_look_is_one_statement_and_kafka_is_not_ask
     await ComposedBudget([leases.purse(limit())]).reserve(10 * CENT)
     looks = Reclaimer(pool, ends, gone_seconds=0.0)
     assert [await looks.look(), await looks.look()] == [[], []]
+
+
+async def test_nobody_looks_before_somebody_here_has_a_limit():
+    """A worker without budgets asks nothing of a Postgres that may not be there."""
+
+    class Absent:
+        async def fetchval(self, *arguments: object) -> None:
+            asked.set()
+
+    asked, leases = asyncio.Event(), Leases(Absent(), "alive")  # type: ignore[arg-type]
+    looking = asyncio.create_task(Reclaimer(Absent(), Log(None).ends).run(leases.wanted))  # type: ignore[arg-type]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asked.is_set()
+    leases.purse(limit())
+    async with asyncio.timeout(5):
+        await asked.wait()
+    looking.cancel()
 
 
 @pytest.mark.kafka
