@@ -6,13 +6,15 @@ only a person can say whether it acted. Steps are named by order, which is the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import Any, Protocol
 
 from agents.errors import Park, Retryable
 from agents.jsonable import digest, shown
-from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.streaming import pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,13 @@ class Journal(Protocol):
 class JournaledModel:
     """A ChatModel whose answers are kept. Failures are not: they are tried again.
 
-    `attempt` is the node's. An answer this same attempt got before it was interrupted is not marked `replayed`: an attempt that
-    did not end has not published its books. Without `attempt` every answer from the journal is marked.
+    `attempt` is the node's. An answer this same attempt got before it was interrupted is not marked `replayed`: it belongs into
+    the books of the attempt, which says it again, under the same ids: `handling`, the name of one handling of the task, is kept
+    with the answer. Without `attempt` every answer from the journal is marked.
     """
 
-    def __init__(self, model: ChatModel, journal: Journal, *, attempt: int | None = None) -> None:
-        self._model, self._journal, self._attempt, self._calls = model, journal, attempt, 0
+    def __init__(self, model: ChatModel, journal: Journal, *, attempt: int | None = None, handling: str | None = None) -> None:
+        self._model, self._journal, self._attempt, self._handling, self._calls = model, journal, attempt, handling, 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         self._calls += 1
@@ -54,15 +57,35 @@ class JournaledModel:
         if entry is not None and entry.value is not None:
             return _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
         reply = await self._model.complete(request)
-        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt})
+        await self._keep(step, reply)
         return reply
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """An answer from the journal comes at once. One that was not read to its end is not kept."""
+        self._calls += 1
+        step = f"model-{self._calls}"
+        entry = self._journal.lookup(step)
+        if entry is not None and entry.value is not None:
+            reply = _reply(entry.value, replayed=_of_earlier(entry.value, self._attempt))
+            if reply.text:
+                yield ChatPiece(reply.text)
+            yield ChatPiece(reply=reply)
+            return
+        async with aclosing(pieces(self._model, request)) as heard:
+            async for piece in heard:
+                if piece.reply is not None:
+                    await self._keep(step, piece.reply)
+                yield piece
+
+    async def _keep(self, step: str, reply: ChatReply) -> None:
+        await self._journal.result(step, {**_kept(reply), "attempt": self._attempt, "handling": self._handling})
 
 
 class JournaledTools:
-    """Tools that act once however often the execution is repeated. `attempt` as for JournaledModel."""
+    """Tools that act once however often the execution is repeated. `attempt` and `handling` as for JournaledModel."""
 
-    def __init__(self, tools: Tools, journal: Journal, *, attempt: int | None = None) -> None:
-        self._tools, self._journal, self._attempt, self._calls = tools, journal, attempt, 0
+    def __init__(self, tools: Tools, journal: Journal, *, attempt: int | None = None, handling: str | None = None) -> None:
+        self._tools, self._journal, self._attempt, self._handling, self._calls = tools, journal, attempt, handling, 0
 
     def specs(self) -> Sequence[ToolSpec]:
         return self._tools.specs()
@@ -77,7 +100,8 @@ class JournaledTools:
         undone = entry.value is not None and "undone" in entry.value
         if entry.value is not None and not undone:
             if entry.value["asked"] == _mark(asked):
-                return ToolResult(**{**entry.value["result"], "replayed": _of_earlier(entry.value, self._attempt)})
+                again = {"replayed": _of_earlier(entry.value, self._attempt), "handling": entry.value.get("handling")}
+                return ToolResult(**{**entry.value["result"], **again})
             if entry.intent is not None or not reads:
                 raise _park(
                     f"{call.name} is asked for where an earlier attempt called something else; nobody knows whether both are "
@@ -102,7 +126,8 @@ class JournaledTools:
             if not reads:
                 await self._journal.result(step, {"undone": str(failure)})
             raise
-        await self._journal.result(step, {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt})
+        kept = {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt, "handling": self._handling}
+        await self._journal.result(step, kept)
         return result
 
 
@@ -192,4 +217,5 @@ def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
         reasoning_text_tokens=parts[1],
         first_token_ms=kept.get("first_ms"),
         attempts=tuple(map(_attempt, kept.get("attempts", ()))),
+        handling=kept.get("handling"),
     )

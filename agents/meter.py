@@ -1,18 +1,21 @@
 """Counts what one attempt of a node spends: every try at a model and every tool use, success or not.
 
-Put outermost, over the journal's wrappers. What an earlier attempt did and the journal answered is marked `replayed` and stands
-in that attempt's books: it makes no event and adds nothing to these sums, so the sums of all attempts are what the node cost.
+Put outermost, over the journal's wrappers. Whoever listens hears of each the moment it ended. What an earlier attempt did and the
+journal answered is marked `replayed` and stands in that attempt's books: it makes no event and adds nothing to these sums, so the
+sums of all attempts are what the node cost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
 
 from agents.errors import NodeFailure, attempts_of
-from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.streaming import pieces
 
 Clock = Callable[[], float]
 
@@ -28,10 +31,12 @@ class ModelCall:
     profile: str
     attempt: ModelAttempt
     replayed: bool = False
+    handling: str | None = None
+    """Answered from the journal: which handling of the task made it. None: this one."""
 
     @property
     def success(self) -> bool:
-        return self.attempt.outcome == "ok"
+        return self.attempt.success
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,19 @@ class ToolUse:
     acted: bool = True
     """False when it was refused before it reached the tool: not a use worth an event."""
     replayed: bool = False
+    handling: str | None = None
+    """As ModelCall.handling."""
+
+
+Listener = Callable[[ModelCall | ToolUse], None]
+"""Must not raise."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """The books of one attempt."""
+    """The books of one attempt. `listener` hears of every entry that needs an event, when it is made."""
 
+    listener: Listener | None = field(default=None, repr=False, compare=False)
     model_calls: list[ModelCall] = field(default_factory=list)
     tool_uses: list[ToolUse] = field(default_factory=list)
 
@@ -77,6 +89,16 @@ class Meter:
         """The tools that were reached, each once, in order."""
         return list(dict.fromkeys(f"{use.app}.{use.action}" for use in self.tool_uses if use.acted))
 
+    def called(self, call: ModelCall) -> None:
+        self.model_calls.append(call)
+        if self.listener is not None and not call.replayed:
+            self.listener(call)
+
+    def used(self, use: ToolUse) -> None:
+        self.tool_uses.append(use)
+        if self.listener is not None and use.acted and not use.replayed:
+            self.listener(use)
+
     def fresh_model_calls(self) -> list[ModelCall]:
         """Those that need an event."""
         return [call for call in self.model_calls if not call.replayed]
@@ -92,24 +114,58 @@ class MeteredModel:
         self._calls = 0
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        self._calls += 1
-        step, started = f"model-{self._calls}", self._clock()
-        try:
-            reply = await self._model.complete(request)
-        except NodeFailure as failure:
-            spent = round((self._clock() - started) * 1000)
-            self._book(step, request, attempts_of(failure) or (_failed(failure, spent),))
-            raise
-        except asyncio.CancelledError as cancelled:  # what was asked is paid all the same
-            self._book(step, request, attempts_of(cancelled))
-            raise
-        self._book(step, request, reply.attempts or (_only(reply),), replayed=reply.replayed)
+        with self._call(request) as call:
+            reply = await self._model.complete(replace(request, on_attempt=call.tried))
+            call.answered(reply)
         return reply
 
-    def _book(self, step: str, request: ChatRequest, attempts: Sequence[ModelAttempt], *, replayed: bool = False) -> None:
-        self._meter.model_calls.extend(
-            ModelCall(step, candidate, request.profile, attempt, replayed) for candidate, attempt in enumerate(attempts, 1)
-        )
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """Who stops reading pays what came: the model says so while it is closed."""
+        with self._call(request) as call:
+            async with aclosing(pieces(self._model, replace(request, on_attempt=call.tried))) as heard:
+                async for piece in heard:
+                    if piece.reply is not None:
+                        call.answered(piece.reply)
+                    yield piece
+
+    @contextmanager
+    def _call(self, request: ChatRequest) -> Iterator[_Call]:
+        self._calls += 1
+        call, started = _Call(self._meter, f"model-{self._calls}", request.profile), self._clock()
+        try:
+            yield call
+        except NodeFailure as failure:
+            spent = round((self._clock() - started) * 1000)
+            call.ended(attempts_of(failure) or (_failed(failure, spent),))
+            raise
+        except asyncio.CancelledError as cancelled:  # what was asked is paid all the same
+            call.ended(attempts_of(cancelled))
+            raise
+
+
+@dataclass(slots=True)
+class _Call:
+    """One of the agent's calls while it is made: its tries are booked as they end, and each once."""
+
+    meter: Meter
+    step: str
+    profile: str
+    booked: int = 0
+
+    def tried(self, attempt: ModelAttempt) -> None:
+        self._book(attempt, replayed=False, handling=None)
+
+    def answered(self, reply: ChatReply) -> None:
+        self.ended(reply.attempts or (_only(reply),), replayed=reply.replayed, handling=reply.handling)
+
+    def ended(self, attempts: Sequence[ModelAttempt], *, replayed: bool = False, handling: str | None = None) -> None:
+        """`attempts`: all of them; those that were heard of on the way are in the books."""
+        for attempt in attempts[self.booked :]:
+            self._book(attempt, replayed=replayed, handling=handling)
+
+    def _book(self, attempt: ModelAttempt, *, replayed: bool, handling: str | None) -> None:
+        self.booked += 1
+        self.meter.called(ModelCall(self.step, self.booked, self.profile, attempt, replayed, handling))
 
 
 def _failed(failure: NodeFailure, latency_ms: int) -> ModelAttempt:
@@ -152,11 +208,11 @@ class MeteredTools:
             result = await self._tools.call(call)
         except NodeFailure as failure:
             spent = round((self._clock() - started) * 1000)
-            self._meter.tool_uses.append(
+            self._meter.used(
                 ToolUse(step, app, action, "", success=False, error=str(failure), latency_ms=spent, acted=failure.reached)
             )
             raise
-        self._meter.tool_uses.append(
+        self._meter.used(
             ToolUse(
                 step=step,
                 app=app,
@@ -167,6 +223,7 @@ class MeteredTools:
                 latency_ms=result.latency_ms,
                 acted=result.acted,
                 replayed=result.replayed,
+                handling=result.handling,
             )
         )
         return result

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from agents.router.budget import Budget
@@ -67,7 +67,7 @@ class ModelAttempt:
     provider: str
     model: str
     outcome: str
-    """`ok`, or the code of what failed, e.g. `http_429`, `timeout_total`, `breaker_open`, `over_budget`."""
+    """`ok`; `stopped`, by who had read enough of it; or the code of what failed, e.g. `http_429`, `over_budget`."""
     error: str | None = None
     usage: Usage = Usage()
     cost_micro_usd: int = 0
@@ -84,6 +84,10 @@ class ModelAttempt:
     price: Mapping[str, Any] | None = None
     """The price row used."""
 
+    @property
+    def success(self) -> bool:
+        return self.outcome in ("ok", "stopped")
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -96,6 +100,8 @@ class ChatRequest:
     max_tokens: int = 4096
     budget: Budget | None = field(default=None, repr=False, compare=False)
     """What it may draw on; None: nothing bounds it."""
+    on_attempt: Callable[[ModelAttempt], None] | None = field(default=None, repr=False, compare=False)
+    """Hears of every try at a model the moment it has ended. A model without books of its own says nothing. Must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,32 @@ class ChatReply:
     first_token_ms: int | None = None
     attempts: tuple[ModelAttempt, ...] = ()
     """Every try at a model that this reply took, the successful one last. Empty: this reply is its only attempt."""
+    handling: str | None = None
+    """From the journal: which handling of the task made this call. It names the call's events, and who paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPiece:
+    """A piece of a streamed answer, as it comes. The last one has no text but the reply, which is whole."""
+
+    text: str = ""
+    reply: ChatReply | None = None
 
 
 class ChatModel(Protocol):
     """A model behind whatever chooses one. Raises Retryable or Fatal (agents.errors); never a provider's own error."""
 
     async def complete(self, request: ChatRequest) -> ChatReply: ...
+
+
+@runtime_checkable
+class StreamingModel(ChatModel, Protocol):
+    """A model that can also be heard while it writes. Read one with `agents.streaming.pieces`."""
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        """Raises as `complete`; once a piece was read, nobody else is asked. Who stops reading closes it and pays what came:
+        `request.on_attempt` hears of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +164,8 @@ class ToolResult:
     """False when the call was refused before it reached the tool."""
     replayed: bool = False
     """Answered from the journal: an earlier attempt did it and has it in its books."""
+    handling: str | None = None
+    """As ChatReply.handling."""
 
 
 class Tools(Protocol):

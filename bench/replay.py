@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agents import builtin
 from bench.stage import ROOT, broker
 from schemas.base import Event
 from schemas.events import MessageReceived, NodeCompleted, NodeTask, Outcome, WorkflowPublished
 from schemas.events.workflow import Decided
 from schemas.ids import derive
 from schemas.workflow.loading import load
-from streams.app.checks import workbench
 from streams.core.graph import Graph, compile_graph
 from streams.core.reducer import decide
 from streams.core.state import Conversation
@@ -44,7 +44,7 @@ BATCH = 2_000
 def definition() -> tuple[WorkflowPublished, Graph]:
     loaded, _ = load(ROOT / "workflows" / "customer_support_advanced.yaml")
     assert loaded is not None
-    event = published(loaded, "", workbench().agents, at_ms=START_MS)
+    event = published(loaded, "", builtin.registry().agent_types(), at_ms=START_MS)
     return event, compile_graph(loaded, event.agent_types, event.digest)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import Any
@@ -41,7 +41,7 @@ class AtOnce:
     async def complete(self, model: Model, request: ChatRequest) -> ProviderReply:
         return self._reply
 
-    async def stream(self, model: Model, request: ChatRequest) -> AsyncIterator[Delta]:
+    async def stream(self, model: Model, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         yield Delta(reply=self._reply)
 
 

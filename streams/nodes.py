@@ -23,7 +23,7 @@ from schemas.codec import Unencodable, decode
 from schemas.events import NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
-from streams.books import spent
+from streams.books import Books
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
 from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
@@ -77,12 +77,17 @@ class Nodes:
         *,
         clock_ms: Callable[[], int],
         allowances: Allowances | None = None,
+        worker: str = "",
     ) -> None:
-        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone."""
+        """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone.
+
+        `worker`: the name of this process there, which every model call carries into the log.
+        """
         self._definitions = definitions
         self._allowances = allowances or Allowances()
         self._workshop = workshop
         self._clock_ms = clock_ms
+        self._worker = worker
         self._finished: dict[int, deque[tuple[int, str]]] = {}
         self._plans: dict[tuple[str, str], Plan] = {}
 
@@ -96,17 +101,21 @@ class Nodes:
                 answer = (known.value, known.headers)
                 step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
-        journal, meter, began_ms = StepJournal(step, task.execution_id, execution), Meter(), self._clock_ms()
-        ending = await self._attempt(task, journal, meter)
-        await journal.settled()
+        journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
+        meter = Meter(books.note)
+        ending = await self._attempt(task, journal, meter, books)
         now_ms = self._clock_ms()
-        for event in spent(task, meter, now_ms):
-            step.publish(outgoing(event))
-        completion = _completion(task, ending, meter, now_ms, now_ms - began_ms)
+        completion = _completion(task, ending, meter, now_ms, now_ms - books.began_ms)
+        books.closed()
+        await step.told()  # what was spent is durable before anybody hears that the node is done
+        await journal.settled()
         step.publish(completion)
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
         self._forget(step, task.execution_id, now_ms)
+
+    def _books(self, task: NodeTask, step: Step[Execution]) -> Books:
+        return Books(task, step.tell, self._clock_ms, worker=self._worker)
 
     def opened(self, partition: PartitionView[Execution]) -> None:
         """The partition is ours: line up what it finished, so that it is forgotten in time."""
@@ -116,9 +125,9 @@ class Nodes:
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
 
-    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter) -> Ending:
+    async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> Ending:
         try:
-            result = await self._work(task, journal, meter)
+            result = await self._work(task, journal, meter, books)
         except Retryable as failure:
             after = failure.retry_after_seconds
             return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
@@ -135,7 +144,7 @@ class Nodes:
             return Ending(Outcome.FATAL, error=f"agent {task.agent} has a defect: {type(defect).__name__}: {defect}")
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
 
-    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter) -> AgentResult:
+    async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> AgentResult:
         workflow = await self._definitions.arrival(task.digest)
         if workflow is None:
             raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
@@ -145,12 +154,13 @@ class Nodes:
         chosen = self._workshop.model(workflow, planned.node, task)
         if budget:
             chosen = BudgetedModel(chosen, budget)
-        model = MeteredModel(JournaledModel(chosen, journal, attempt=task.attempt), meter)
+        attempt, handling = task.attempt, books.handling
+        model = MeteredModel(JournaledModel(chosen, journal, attempt=attempt, handling=handling), meter)
         try:
             async with asyncio.timeout(seconds):
                 work = await work_of(task, planned, self._workshop.memory)
                 allowed = await self._workshop.tools(workflow, planned.node, task)
-                tools = MeteredTools(JournaledTools(allowed, journal, attempt=task.attempt), meter)
+                tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
             raise Retryable(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
-from agents.ports import ChatModel, ChatReply, ChatRequest
+from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest
 from agents.router.budget import Budget, ComposedBudget
 from agents.router.limits import DEFAULT_THRESHOLD, EVERYTHING, Limit, daily, micro, monthly
 from agents.router.purse import LocalPurse, OnAlert, Purse
+from agents.streaming import pieces
 from schemas.events import NodeTask
 from schemas.workflow.definition import CostControls, WorkflowDefinition
 
@@ -82,6 +84,9 @@ class BudgetedModel:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         return await self._model.complete(replace(request, budget=self._budget))
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatPiece, None]:
+        return pieces(self._model, replace(request, budget=self._budget))
 
 
 def _threshold(controls: CostControls) -> Decimal:

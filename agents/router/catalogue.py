@@ -13,7 +13,7 @@ from agents.router.cataloguefile import ModelRow, ProviderRow
 from agents.router.faults import CatalogueError
 from agents.router.models import Model
 from agents.router.pricelist import NoPrice, listed
-from agents.router.profiles import Profile, merge_profiles
+from agents.router.profiles import Profile, draft_profiles, merge_profiles
 from agents.router.rates import PriceError, TokenRates, compile_rates
 from agents.router.tokens.encodings import SHIPPED
 
@@ -93,6 +93,10 @@ class Catalogue:
         Raises CatalogueError.
         """
         return replace(self, profiles=merge_profiles(self.profiles, custom, self.known))
+
+    def profile_faults(self, custom: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        """What `with_profiles` would refuse, by label, one sentence a fault."""
+        return draft_profiles(self.profiles, custom, self.known)[1]
 
     def with_models(self, *added: Model | Unpriced) -> Catalogue:
         """This catalogue with models added, or put in the place of those with the same names."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agents.errors import Fatal, NodeFailure, Retryable
-from agents.ports import ModelAttempt
+from agents.ports import ChatRequest, ModelAttempt
 from agents.router.budget import OverBudget
 from agents.router.explaining import all_failed, nothing_fits
 from agents.router.health import Health
@@ -15,6 +16,7 @@ from agents.router.trying import Outcome
 
 @dataclass(slots=True)
 class Course:
+    request: ChatRequest
     attempts: list[ModelAttempt] = field(default_factory=list)
     failed: list[tuple[Choice, Outcome]] = field(default_factory=list)
     late: list[LeftOut] = field(default_factory=list)
@@ -24,6 +26,33 @@ class Course:
     """The largest window that was too small."""
     too_dear: int | None = None
     """What the budget refused: something as dear need not be tried."""
+
+    def through(self, decision: Decision) -> Iterator[Choice]:
+        """Whom to ask next, as long as nobody has answered."""
+        for choice in decision.chain:
+            reason = self.skip(choice)
+            if reason is None:
+                yield choice
+            else:
+                self.late.append(LeftOut(choice.model.name, reason))
+
+    def tried(self, attempt: ModelAttempt) -> None:
+        """Write a try down, and tell whoever wants to hear of it at once."""
+        self.attempts.append(attempt)
+        if self.request.on_attempt is not None:
+            self.request.on_attempt(attempt)
+
+    def came_of(self, choice: Choice, outcome: Outcome, *, read: bool = False) -> None:
+        """What came of asking it. Raises when nobody else may be asked: `read` says that something of its answer was."""
+        if outcome.unavailable is not None:
+            self.late.append(LeftOut(choice.model.name, *outcome.unavailable))
+            return
+        assert outcome.attempt is not None
+        self.tried(outcome.attempt)
+        if outcome.reply is None:
+            if read:
+                raise self.broken_off(choice, outcome)
+            self.note(choice, outcome)
 
     def skip(self, choice: Choice) -> str | None:
         """Why the next of the chain need not be asked, after what the ones before it have said."""
@@ -48,6 +77,15 @@ class Course:
             if not failure.too_long:
                 raise Fatal(str(failure)).at(choice.model.provider, choice.model.name) from failure
             self.too_small = max(self.too_small, choice.model.context)
+
+    def broken_off(self, choice: Choice, outcome: Outcome) -> NodeFailure:
+        """The failure of a stream of which something was read: nobody else can go on from there."""
+        failure, model = outcome.failure, choice.model
+        assert failure is not None
+        said = f"{model.name} broke off after its first words were read: {failure}"
+        if failure.kind == "callers_fault":
+            return Fatal(said).at(model.provider, model.name)
+        return Retryable(said, retry_after_seconds=failure.retry_after_s).at(model.provider, model.name)
 
     def end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
         """The failure of a request nobody has answered."""

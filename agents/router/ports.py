@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -74,6 +74,6 @@ class Provider(Protocol):
         """Raises ProviderFailure alone."""
         ...
 
-    def stream(self, model: Model, request: ChatRequest) -> AsyncIterator[Delta]:
+    def stream(self, model: Model, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Pieces as they come, the last with the reply. Raises ProviderFailure, with the usage so far when it breaks off."""
         ...

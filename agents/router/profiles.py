@@ -88,23 +88,32 @@ def merge_profiles(profiles: Mapping[str, Profile], custom: Mapping[str, Any], k
 
     A label may mean another label, above or below it. Raises CatalogueError with every fault at once.
     """
+    merged, faults = draft_profiles(profiles, custom, known)
+    if faults:
+        raise CatalogueError([sentence for sentences in faults.values() for sentence in sentences])
+    return {label: merged[label] for label in (*profiles, *custom) if label in merged}
+
+
+def draft_profiles(
+    profiles: Mapping[str, Profile], custom: Mapping[str, Any], known: Known
+) -> tuple[dict[str, Profile], dict[str, tuple[str, ...]]]:
+    """As `merge_profiles`: the profiles without those that have faults, and the faults by label."""
     merged = dict(profiles)
-    faults: list[str] = []
+    faults: dict[str, tuple[str, ...]] = {}
     waiting = {label: written for label, written in custom.items() if written is not None and written != label}
     while waiting:
         ready = {label: row for label, row in waiting.items() if _base(label, row, merged) not in waiting.keys() - {label}}
         if not ready:
-            faults.append(f"the profiles {', '.join(sorted(waiting))} start from one another: let one of them name its models")
+            names = sorted(waiting)
+            faults[names[0]] = (f"the profiles {', '.join(names)} start from one another: let one of them name its models",)
             break
         for label, written in ready.items():
             del waiting[label]
             try:
                 merged[label] = _made(label, written, merged, known)
             except CatalogueError as error:
-                faults.extend(error.faults)
-    if faults:
-        raise CatalogueError(faults)
-    return {label: merged[label] for label in (*profiles, *custom) if label in merged}
+                faults[label] = error.faults
+    return merged, faults
 
 
 def _base(label: str, written: Any, profiles: Mapping[str, Profile]) -> str:

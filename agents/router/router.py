@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 
-from agents.errors import Fatal, NodeFailure, attempts_of, note_attempts
-from agents.ports import ChatModel, ChatReply, ChatRequest, ModelAttempt
+from agents.errors import Fatal
+from agents.ports import ChatRequest, StreamingModel
+from agents.router.calling import Bound
 from agents.router.counting import Counter, Counts
-from agents.router.course import Course
 from agents.router.explaining import unknown_profile
 from agents.router.health import Health
 from agents.router.learning import Learned
-from agents.router.models import Model
+from agents.router.models import Model, ModelCapability
 from agents.router.ports import Provider
 from agents.router.profiles import Profile
 from agents.router.request import CallContext, Facts, needs_of
-from agents.router.routing import Choice, Current, Decision, LeftOut, State, Unavailable, route
+from agents.router.routing import Choice, Current, Decision, State, Unavailable, route
 from agents.router.stickiness import Conversations
 from agents.router.trying import Clock, Outcome, Tries
+
+STREAMING: frozenset[ModelCapability] = frozenset({"streaming"})
 
 
 class Unrouted(Protocol):
@@ -66,19 +66,19 @@ class Router:
         self.learned = learned or Learned()
         self.counter, self.clock = counter, clock
         self._conversations = Conversations()
-        self._tries = Tries(self.health, counter, clock)
+        self.tries = Tries(self.health, counter, clock)
 
-    def bound(self, context: CallContext) -> ChatModel:
+    def bound(self, context: CallContext) -> StreamingModel:
         """A model for the calls of one attempt of one node."""
-        return _Bound(self, context)
+        return Bound(self, context)
 
-    def decide(self, request: ChatRequest, context: CallContext) -> Decision:
+    def decide(self, request: ChatRequest, context: CallContext, *, streaming: bool = False) -> Decision:
         """Who would be asked, and why. Asks nobody. Raises Fatal for a profile nobody knows."""
         profile = context.profiles.get(request.profile) or self.profiles.get(request.profile)
         if profile is None:
             raise Fatal(unknown_profile(request.profile, [*context.profiles, *self.profiles]))
         facts = Facts(
-            needs_of(request, context.required_capabilities),
+            needs_of(request, context.required_capabilities | STREAMING if streaming else context.required_capabilities),
             self.learned.expected_output(context.workflow, context.node_id, request.max_tokens),
             request.max_tokens,
             context.supported_models,
@@ -122,7 +122,8 @@ class Router:
             return None
         return Current(model.name, round(found[1] * self.learned.cache_share(model)))
 
-    def _learn(self, choice: Choice, outcome: Outcome, request: ChatRequest, context: CallContext) -> None:
+    def learn(self, choice: Choice, outcome: Outcome, request: ChatRequest, context: CallContext) -> None:
+        """From an answer: how long it took and how long it was, who has the conversation's beginning in its cache."""
         assert outcome.reply is not None
         now, model, usage = self.clock(), choice.model, outcome.usage
         self.learned.answered(model, outcome.reply.latency_ms, now)
@@ -140,67 +141,3 @@ class Router:
 def _place(context: CallContext) -> tuple[str, str]:
     """Calls of one node in one conversation begin alike; those of two nodes do not."""
     return context.conversation_id, f"{context.workflow}/{context.node_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """agents.ports.ChatModel."""
-
-    _router: Router
-    _context: CallContext
-
-    async def complete(self, request: ChatRequest) -> ChatReply:
-        """Raises Retryable or Fatal; both carry the tries that were made."""
-        course = Course()
-        try:
-            return await self._along(request, course)
-        except NodeFailure as failure:
-            failure.attempts = tuple(course.attempts)
-            raise
-        except asyncio.CancelledError as cancelled:
-            note_attempts(cancelled, (*course.attempts, *attempts_of(cancelled)))
-            raise
-
-    async def _along(self, request: ChatRequest, course: Course) -> ChatReply:
-        router, context = self._router, self._context
-        decision = router.decide(request, context)
-        for choice in decision.chain:
-            reason = course.skip(choice)
-            if reason is not None:
-                course.late.append(LeftOut(choice.model.name, reason))
-                continue
-            outcome = await router._tries.once(
-                choice, decision, router.providers[choice.model.provider], request, first=not course.attempts
-            )
-            if outcome.unavailable is not None:
-                course.late.append(LeftOut(choice.model.name, *outcome.unavailable))
-                continue
-            assert outcome.attempt is not None
-            course.attempts.append(outcome.attempt)
-            if outcome.reply is not None:
-                router._learn(choice, outcome, request, context)
-                return _reply(outcome, course.attempts)
-            course.note(choice, outcome)
-        raise course.end(decision, router.health, router.clock())
-
-
-def _reply(outcome: Outcome, attempts: Sequence[ModelAttempt]) -> ChatReply:
-    reply, attempt, usage = outcome.reply, outcome.attempt, outcome.usage
-    assert reply is not None
-    assert attempt is not None
-    return ChatReply(
-        text=reply.text,
-        tool_calls=reply.tool_calls,
-        provider=attempt.provider,
-        model=attempt.model,
-        input_text_tokens=usage.input_text_tokens,
-        output_text_tokens=usage.output_text_tokens,
-        cached_text_tokens=usage.cached_text_tokens,
-        cost_micro_usd=attempt.cost_micro_usd,
-        latency_ms=reply.latency_ms,
-        finish_reason=reply.finish_reason,
-        cache_write_text_tokens=usage.cache_write_text_tokens,
-        reasoning_text_tokens=usage.reasoning_text_tokens,
-        first_token_ms=reply.first_token_ms,
-        attempts=tuple(attempts),
-    )

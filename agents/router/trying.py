@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agents.errors import note_attempts
 from agents.ports import ChatRequest, ModelAttempt, Usage
 from agents.router.budget import OverBudget, Reservation
 from agents.router.counting import Counter
-from agents.router.health import Health
+from agents.router.health import Health, Ticket
 from agents.router.models import Model
 from agents.router.ports import Provider, ProviderFailure, ProviderReply
 from agents.router.routing import Choice, Decision, Unavailable
@@ -44,6 +45,23 @@ class Tries:
 
     async def once(self, choice: Choice, decision: Decision, provider: Provider, request: ChatRequest, *, first: bool) -> Outcome:
         """Reserve, ask, settle. A cancellation while the model is being asked carries the record of the try (`attempts_of`)."""
+        begun = await self.begin(choice, decision, request, first=first)
+        if isinstance(begun, Outcome):
+            return begun
+        try:
+            reply = await provider.complete(choice.model, begun.request)
+        except ProviderFailure as failure:
+            return await begun.failed(failure)
+        except asyncio.CancelledError as gone:
+            note_attempts(gone, (await begun.given_up(),))
+            raise
+        except BaseException:
+            await begun.abandoned()
+            raise  # a provider with a defect
+        return await begun.answered(reply)
+
+    async def begin(self, choice: Choice, decision: Decision, request: ChatRequest, *, first: bool) -> Try | Outcome:
+        """Reserve, and take the model's ticket. An Outcome when it came to nothing before anybody was asked."""
         model = choice.model
         asked = choice.estimated.input_text_tokens
         bounded, most = within(request, model, asked, decision.max_cost_micro_usd)
@@ -59,74 +77,85 @@ class Tries:
             if reservation is not None:
                 await reservation.release()
             return Outcome(unavailable=unavailable)
-        ticket = self.health.enter(model, now)
-        try:
-            reply = await provider.complete(model, bounded)
-        except ProviderFailure as failure:
-            ticket.failed(failure, self.clock())
-            usage = failure.usage or NOTHING
-            cost = model.rates.micro_usd(usage) if failure.usage is not None else 0
-            if reservation is not None:
-                await (reservation.settle(cost) if cost else reservation.release())
-            return Outcome(
-                _attempt(
-                    choice,
-                    decision,
-                    failure.code,
-                    first,
-                    error=str(failure),
-                    usage=usage,
-                    cost=cost,
-                    latency_ms=failure.latency_ms or self._since(now),
-                    first_token_ms=failure.first_token_ms,
-                ),
-                failure=failure,
-            )
-        except BaseException as gone:
-            ticket.given_up()
-            if not isinstance(gone, asyncio.CancelledError):
-                if reservation is not None:
-                    await reservation.release()
-                raise  # a provider with a defect
-            if reservation is not None:
-                await reservation.settle(choice.cost_micro_usd)
-            # The provider goes on and asks for its money: it is booked as it was estimated.
-            abandoned = _attempt(
-                choice,
-                decision,
-                "cancelled",
-                first,
-                error="given up before it answered; booked as estimated",
-                usage=choice.estimated,
-                cost=choice.cost_micro_usd,
-                latency_ms=self._since(now),
-            )
-            note_attempts(gone, (abandoned,))
-            raise
-        ticket.succeeded(self.clock())
-        usage = reply.usage or self._counted(model, asked, reply)
-        cost = model.rates.micro_usd(usage)
-        if reservation is not None:
-            await reservation.settle(cost)
-        made = _attempt(
-            choice,
-            decision,
-            "ok",
-            first,
+        return Try(self, choice, decision, first, bounded, reservation, self.health.enter(model, now), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try that has begun. It ends once, by one of its methods: each settles, tells the breaker, and writes it down."""
+
+    tries: Tries
+    choice: Choice
+    decision: Decision
+    first: bool
+    request: ChatRequest
+    """What is asked: no longer an answer than may be paid."""
+    reservation: Reservation | None
+    ticket: Ticket
+    began_s: float
+
+    async def answered(self, reply: ProviderReply) -> Outcome:
+        self.ticket.succeeded(self.tries.clock())
+        written = reply.text + "".join(f"{call.name} {call.raw}" for call in reply.tool_calls)
+        usage = reply.usage or self.usage_of(written)
+        cost = await self._settled(usage)
+        times = {"latency_ms": reply.latency_ms, "first_token_ms": reply.first_token_ms}
+        return Outcome(self._written("ok", usage=usage, cost=cost, **times), reply=reply, usage=usage)
+
+    async def failed(self, failure: ProviderFailure) -> Outcome:
+        self.ticket.failed(failure, self.tries.clock())
+        usage = failure.usage or NOTHING
+        cost = await self._settled(usage)
+        attempt = self._written(
+            failure.code,
+            error=str(failure),
             usage=usage,
             cost=cost,
-            latency_ms=reply.latency_ms,
-            first_token_ms=reply.first_token_ms,
+            latency_ms=failure.latency_ms or self.since_ms(),
+            first_token_ms=failure.first_token_ms,
         )
-        return Outcome(made, reply=reply, usage=usage)
+        return Outcome(attempt, failure=failure)
 
-    def _counted(self, model: Model, asked: int, reply: ProviderReply) -> Usage:
+    async def given_up(self) -> ModelAttempt:
+        """Cut off before anything came. The provider goes on and asks for its money: it is booked as it was estimated."""
+        self.ticket.given_up()
+        usage, cost = self.choice.estimated, self.choice.cost_micro_usd
+        if self.reservation is not None:
+            await self.reservation.settle(cost)
+        error = "given up before it answered; booked as estimated"
+        return self._written("cancelled", error=error, usage=usage, cost=cost, latency_ms=self.since_ms())
+
+    async def stopped(
+        self, outcome: str, error: str, usage: Usage, *, latency_ms: int, first_token_ms: int | None
+    ) -> ModelAttempt:
+        """Broken off by us while it wrote: what has come is paid. Of the model it says nothing."""
+        self.ticket.given_up()
+        cost = await self._settled(usage)
+        return self._written(outcome, error=error, usage=usage, cost=cost, latency_ms=latency_ms, first_token_ms=first_token_ms)
+
+    async def abandoned(self) -> None:
+        """Something of ours is broken; nothing is known of the model."""
+        self.ticket.given_up()
+        if self.reservation is not None:
+            await self.reservation.release()
+
+    def usage_of(self, written: str) -> Usage:
         """The usage of an endpoint that does not tell."""
-        written = reply.text + "".join(f"{call.name} {call.raw}" for call in reply.tool_calls)
-        return Usage(input_text_tokens=asked, output_text_tokens=self.counter.count_text(model, written))
+        asked = self.choice.estimated.input_text_tokens
+        return Usage(input_text_tokens=asked, output_text_tokens=self.tries.counter.count_text(self.choice.model, written))
 
-    def _since(self, start_s: float) -> int:
-        return max(0, round((self.clock() - start_s) * 1000))
+    def since_ms(self) -> int:
+        return max(0, round((self.tries.clock() - self.began_s) * 1000))
+
+    async def _settled(self, usage: Usage) -> int:
+        """What the usage comes to, in micro-dollars, after it was told the budget."""
+        cost = self.choice.model.rates.micro_usd(usage) if usage is not NOTHING else 0
+        if self.reservation is not None:
+            await (self.reservation.settle(cost) if cost else self.reservation.release())
+        return cost
+
+    def _written(self, outcome: str, **facts: Any) -> ModelAttempt:
+        return _attempt(self.choice, self.decision, outcome, self.first, **facts)
 
 
 def within(request: ChatRequest, model: Model, asked: int, limit_micro_usd: int) -> tuple[ChatRequest, int]:

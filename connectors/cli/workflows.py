@@ -22,7 +22,7 @@ class Workbench(Protocol):
     """Validating, drawing and simulating workflow files, somewhere else."""
 
     def validate(self, file: Path) -> tuple[WorkflowDefinition | None, list[Fault]]:
-        """The definition, None when it has errors, and every fault in the order of the file."""
+        """The definition, None when it has errors, and every fault in the order of the file. Raises CannotGoOn."""
         ...
 
     def draw(self, definition: WorkflowDefinition, *, mermaid: bool) -> str: ...
@@ -47,7 +47,7 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
         """Report every fault at once, with its line and what to write instead."""
         broken = False
         for file in files:
-            definition, faults = workbench.validate(file)
+            definition, faults = _validated(workbench, file)
             broken = broken or bool(errors(faults))
             for fault in faults:
                 _print(json.dumps(_fault(fault)) if as_json else str(fault))
@@ -116,9 +116,14 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
     return group
 
 
+def _validated(workbench: Workbench, file: Path) -> tuple[WorkflowDefinition | None, list[Fault]]:
+    """Exit 1 when nobody can say which profiles there are, because the catalogue has faults."""
+    return console.call(lambda: workbench.validate(file))
+
+
 def _valid(workbench: Workbench, file: Path) -> WorkflowDefinition:
     """The file's definition; its faults on standard error and exit 1 when it has errors."""
-    definition, faults = workbench.validate(file)
+    definition, faults = _validated(workbench, file)
     for fault in faults:
         console.report(str(fault))
     if definition is None:

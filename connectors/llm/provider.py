@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Self
@@ -107,7 +107,7 @@ class EndpointProvider:
             failure = self._failed(call, error)
         raise failure  # outside the handler: its context would be the SDK's error, which holds the request and the key
 
-    async def stream(self, model: Model, request: ChatRequest) -> AsyncIterator[Delta]:
+    async def stream(self, model: Model, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Raises ProviderFailure alone, with the usage so far when it breaks off."""
         call, wire = _Call(model, request, self._clock()), self._wire_of(model)
         failure: ProviderFailure | None = None

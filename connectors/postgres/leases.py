@@ -120,6 +120,8 @@ class Leases:
         self.clock, self.dry_seconds = clock, dry_seconds
         self._pool, self._holder, self._on_alert, self._seconds = pool, holder, on_alert, seconds
         self._purses: dict[tuple[str, str, int], LeasedPurse] = {}
+        self.wanted = asyncio.Event()
+        """Set once somebody has a limit: before that, nothing is asked of Postgres."""
         self._tidied = False
 
     def purse(self, limit: Limit) -> LeasedPurse:
@@ -128,6 +130,7 @@ class Leases:
         purse = self._purses.get(key)
         if purse is None:
             purse = self._purses[key] = LeasedPurse(limit, self, self._on_alert)
+            self.wanted.set()
         return purse
 
     async def exchange(self, purses: Sequence[LeasedPurse], keeps: Sequence[bool]) -> None:
@@ -140,7 +143,7 @@ class Leases:
         told = [purse.spent for purse in purses]
         rows = [
             (
-                f"{self._holder}/{purse.limit.micro_usd}",
+                f"{self._holder}#{purse.limit.micro_usd}",
                 purse.limit.scope,
                 purse.limit.period,
                 purse.limit.micro_usd,

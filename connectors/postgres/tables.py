@@ -54,7 +54,7 @@ ROUTING_DECISIONS = Table(
     key=("decision_id",),
     columns=columns(
         text="decision_id conversation_id run_id node_id execution_id workflow agent"
-        " requested_profile provider selected_model error step outcome reasoning runner_up",
+        " requested_profile provider selected_model error step outcome reasoning runner_up worker",
         integer="attempt candidate",
         boolean="success",
         bigint="input_text_tokens cached_text_tokens cache_write_text_tokens output_text_tokens reasoning_text_tokens"

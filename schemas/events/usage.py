@@ -50,6 +50,8 @@ class ModelCalled(Event):
     """With the first choice: every model considered, with its score or why it was left out."""
     price: Json = None
     """The price row that the cost was computed with."""
+    worker: str = ""
+    """Who paid: the node worker, by the name it has where it holds budgets."""
 
 
 class ActionUsed(Event):

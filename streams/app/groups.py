@@ -8,7 +8,7 @@ from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
 from connectors.cli import budgets, costs, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
 from streams.app.budgetbooks import BudgetBooks
-from streams.app.checks import workbench
+from streams.app.checks import LateWorkbench
 from streams.app.costing import Costing
 from streams.app.replaying import Replaying
 from streams.app.routing import everything, here, word_vectors
@@ -22,7 +22,7 @@ def groups(application: Application) -> list[typer.Typer]:
         return configured(Catalogue.load(settings.catalog), settings.environment())
 
     return [
-        workflows.build(workbench(), application),
+        workflows.build(LateWorkbench(settings), application),
         schemas.app,
         replay.build(replaying),
         replay.build_rebuild(replaying),

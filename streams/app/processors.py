@@ -19,7 +19,7 @@ from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
 from streams.app.projecting import Projecting
-from streams.app.spending import open_allowances
+from streams.app.spending import open_allowances, worker_name
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
@@ -181,10 +181,11 @@ class _Builder:
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
+                worker = worker_name(self.settings)
                 workshop = await self.stack.enter_async_context(self.workshop(self.settings))
-                allowances = await self.stack.enter_async_context(open_allowances(self.settings))
+                allowances = await self.stack.enter_async_context(open_allowances(self.settings, self.bootstrap, worker))
                 nodes = {
-                    topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances)
+                    topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances, worker=worker)
                     for topic in NODE_CONCURRENCY
                 }
                 return [

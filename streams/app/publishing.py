@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agents.errors import NodeFailure
 from connectors.cli.ports import CannotGoOn, PublishedWorkflow
+from connectors.settings import Settings
 from streams.app.checks import workbench
 from streams.app.processors import clock_ms, follow_definitions
 from streams.definitions import Workflow, published
 from streams.runtime import Publisher
 from streams.wire import outgoing
+from streams.workflows.workbench import Workbench
 
 
-async def publish_files(bootstrap: str, paths: Sequence[str], environ: Mapping[str, str]) -> list[PublishedWorkflow]:
+async def publish_files(bootstrap: str, paths: Sequence[str], settings: Settings) -> list[PublishedWorkflow]:
     """Publish each file whose content is not published yet. None is published when one has a fault."""
-    bench = workbench(tools=await known_tools(paths, environ))
+    bench = workbench(settings)
+    bench = replace(bench, tools=await known_tools(paths, bench, settings.environment()))
     checked = [(path, *bench.validate(Path(path))) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
@@ -35,12 +39,12 @@ async def publish_files(bootstrap: str, paths: Sequence[str], environ: Mapping[s
         return made
 
 
-async def known_tools(paths: Sequence[str], environ: Mapping[str, str]) -> set[str] | None:
+async def known_tools(paths: Sequence[str], bench: Workbench, environ: Mapping[str, str]) -> set[str] | None:
     """The actions of every app these files declare; None when no tools are configured or they cannot be asked now."""
     from connectors.composio.client import ComposioClient, configure  # takes two seconds to import
 
     settings = configure(environ)
-    drafts = [workbench().validate(Path(path))[0] for path in paths]
+    drafts = [bench.validate(Path(path))[0] for path in paths]
     apps = {app.name.lower() for draft in drafts if draft is not None for app in draft.composio.apps}
     if settings is None or not apps:
         return None

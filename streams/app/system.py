@@ -152,7 +152,7 @@ class Application:
 
     async def publish_workflows(self, paths: Sequence[str]) -> list[PublishedWorkflow]:
         with in_words():
-            return await publishing.publish_files(kafka_of(self._known()), paths, self._known().environment())
+            return await publishing.publish_files(kafka_of(self._known()), paths, self._known())
 
     async def list_workflows(self) -> list[PublishedWorkflow]:
         with in_words():

@@ -103,6 +103,14 @@ class Step(Protocol[S]):
         """
         ...
 
+    def tell(self, out: Outgoing) -> None:
+        """Sent at once, whatever becomes of the handler: for what has happened outside and stays true. Raises TooLarge."""
+        ...
+
+    async def told(self) -> None:
+        """Wait until what was told is durable. Asks nobody when nothing was told; never returns once the publisher has failed."""
+        ...
+
     async def journal(self, key: str, state: S | None) -> None:
         """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
         ...

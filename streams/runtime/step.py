@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol
 
 from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.model import Fenced, Outgoing, S
@@ -32,7 +33,7 @@ class Owner(Protocol[S]):
 class StepOfRecord(Generic[S]):
     """model.Step. Also the receipt of what it published: the record settles when the handler and all outputs are through."""
 
-    __slots__ = ("_acting", "_entry", "_outs", "_owner", "_puts", "partition")
+    __slots__ = ("_acting", "_entry", "_outs", "_owner", "_puts", "_telling", "_untold", "partition")
 
     def __init__(self, owner: Owner[S], entry: Entry[S]) -> None:
         self.partition = owner.partition
@@ -41,6 +42,9 @@ class StepOfRecord(Generic[S]):
         self._acting = 0
         self._puts: dict[str, S | None] = {}
         self._outs: list[Outgoing] = []
+        self._untold = 0
+        """Told and not durable."""
+        self._telling: asyncio.Future[None] | None = None
 
     def get(self, key: str) -> S | None:
         if key in self._puts:
@@ -54,6 +58,18 @@ class StepOfRecord(Generic[S]):
     def publish(self, out: Outgoing) -> None:
         self._owner.publisher.check(out)
         self._outs.append(out)
+
+    def tell(self, out: Outgoing) -> None:
+        publisher = self._owner.publisher
+        publisher.check(out)
+        self._entry.waiting += 1
+        self._untold += 1
+        publisher.publish(out, _Told(self))
+
+    async def told(self) -> None:
+        if self._untold:
+            self._telling = asyncio.get_running_loop().create_future()
+            await self._telling
 
     async def journal(self, key: str, state: S | None) -> None:
         self._need_state()
@@ -92,6 +108,13 @@ class StepOfRecord(Generic[S]):
         if not self._entry.waiting:
             self._owner.settle(self._entry)
 
+    def heard(self, partition: int, offset: int) -> None:
+        """Something told is durable."""
+        self._untold -= 1
+        if not self._untold and self._telling is not None and not self._telling.done():
+            self._telling.set_result(None)
+        self.delivered(partition, offset)
+
     def _send(self) -> None:
         outs = self._outs
         if outs:
@@ -106,6 +129,18 @@ class StepOfRecord(Generic[S]):
             raise TypeError(
                 f"the processor of {self._owner.topic} has no changelog and keeps no state: give it one in its settings"
             )
+
+
+class _Told:
+    """The receipt of what a step told."""
+
+    __slots__ = ("_step",)
+
+    def __init__(self, step: StepOfRecord[Any]) -> None:
+        self._step = step
+
+    def delivered(self, partition: int, offset: int) -> None:
+        self._step.heard(partition, offset)
 
 
 class ViewOfPartition(Generic[S]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from schemas.workflow.definition import Node
-from schemas.workflow.faults import Fault, KeyPath, did_you_mean
+from schemas.workflow.faults import Fault, KeyPath, did_you_mean, nearest
 from streams.workflows.subject import Subject
 
 TOOL = re.compile(r"^[A-Za-z0-9][\w-]*\.(\*|[A-Za-z0-9][\w-]*)$")
@@ -19,12 +19,20 @@ ENVIRONMENT = frozenset({"unknown-agent", "unknown-tool", "profile"})
 """Codes of faults that depend on where the workflow runs, not on what its file says."""
 
 
+ProfileFaults = Callable[[Mapping[str, Any]], Mapping[str, Sequence[str]]]
+"""What the router has against `llm_profiles`, by label, one sentence a fault."""
+
+
 def resource_faults(
-    subject: Subject, agents: Mapping[str, str], tools: Collection[str] | None, profiles: Collection[str]
+    subject: Subject,
+    agents: Mapping[str, str],
+    tools: Collection[str] | None,
+    profiles: Collection[str],
+    profile_faults: ProfileFaults | None = None,
 ) -> Iterator[Fault]:
     """`agents` are names and types; `tools` the known `app.action` names, None when nobody can say; `profiles` the router's."""
     yield from _apps(subject, tools)
-    yield from _labels(subject, profiles)
+    yield from _labels(subject, profiles, profile_faults)
     for path, node in subject.placed_nodes:
         yield from _agent(subject, path, node, agents)
         yield from _tools(subject, path, node, tools)
@@ -109,9 +117,16 @@ def _spelled(tool: str, declared: list[str]) -> str:
     return f"`{plain}`" if plain in declared else "e.g. `shopify.get_order`, or `shopify.*` for all of an app"
 
 
-def _labels(subject: Subject, profiles: Collection[str]) -> Iterator[Fault]:
-    for label, meant in subject.draft.definition.llm_profiles.items():
-        yield from _meant(subject, ("llm_profiles", label), f"the label `{label}`", meant, profiles)
+def _labels(subject: Subject, profiles: Collection[str], profile_faults: ProfileFaults | None) -> Iterator[Fault]:
+    labels = subject.draft.definition.llm_profiles
+    against = profile_faults(labels) if profile_faults is not None and labels else {}
+    for label, meant in labels.items():
+        path: KeyPath = ("llm_profiles", label)
+        others = [*profiles, *(each for each in labels if each != label)]
+        found = list(_meant(subject, path, f"the label `{label}`", meant, others))
+        yield from found
+        for sentence in () if found else against.get(label, ()):
+            yield subject.error(path, sentence, "docs/guides/router.md says what a profile may have", "profile")
 
 
 def _profile(subject: Subject, path: KeyPath, node: Node, profiles: Collection[str]) -> Iterator[Fault]:
@@ -129,7 +144,7 @@ def _meant(subject: Subject, path: KeyPath, who: str, meant: Any, profiles: Coll
     if isinstance(meant, str):
         if meant not in profiles:
             message = f"{who} asks for the model profile `{meant}`, which no model can serve"
-            yield subject.error(path, message, did_you_mean(meant, sorted(dict.fromkeys(profiles))), "profile")
+            yield subject.error(path, message, _choice(meant, profiles), "profile")
     elif isinstance(meant, Mapping):
         lists = [meant.get(key) for key in ("primary", "fallback", "models", "model", "primary_models", "fallback_models")]
         if not any(lists) and path[-1] not in profiles:
@@ -137,6 +152,13 @@ def _meant(subject: Subject, path: KeyPath, who: str, meant: Any, profiles: Coll
             yield subject.error(path, message, f"list models below `primary:`, or write `{path[-1]}: balanced`", "profile")
     elif meant is not None:
         yield subject.error(path, f"{who} is neither a profile's name nor a mapping", f"write `{path[-1]}: balanced`", "profile")
+
+
+def _choice(meant: str, profiles: Collection[str]) -> str:
+    """What looks alike, and all there are: people make profiles of their own, in files that others have never seen."""
+    known = sorted(dict.fromkeys(profiles))
+    there = ", ".join(f"`{name}`" for name in known)
+    return f"did you mean {close}? There are {there}" if (close := nearest(meant, known)) else did_you_mean(meant, known)
 
 
 def _schema(subject: Subject, path: KeyPath, schema: dict[str, Any]) -> Iterator[Fault]:

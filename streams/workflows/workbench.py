@@ -10,7 +10,12 @@ from typing import Any
 from schemas.workflow.definition import WorkflowDefinition
 from schemas.workflow.faults import Fault
 from streams.workflows import show, validator
+from streams.workflows.resources import ProfileFaults
 from streams.workflows.simulate import simulate_file
+
+
+def draw(definition: WorkflowDefinition, *, mermaid: bool) -> str:
+    return show.mermaid(definition) if mermaid else show.tree(definition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +27,16 @@ class Workbench:
     tools: Collection[str] | None
     """Known `app.action` names; None when nobody can say."""
     profiles: Collection[str]
+    """Names of those the router knows."""
+    profile_faults: ProfileFaults | None = None
 
     def validate(self, file: Path) -> tuple[WorkflowDefinition | None, list[Fault]]:
-        return validator.validate(file, agents=self.agents, tools=self.tools, profiles=self.profiles)
+        return validator.validate(
+            file, agents=self.agents, tools=self.tools, profiles=self.profiles, profile_faults=self.profile_faults
+        )
 
     def draw(self, definition: WorkflowDefinition, *, mermaid: bool) -> str:
-        return show.mermaid(definition) if mermaid else show.tree(definition)
+        return draw(definition, mermaid=mermaid)
 
     def simulate(self, file: Path, input: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
         return simulate_file(file, agents=self.agents, input=input, outputs=outputs)

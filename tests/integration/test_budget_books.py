@@ -68,7 +68,7 @@ async def test_what_a_dead_worker_held_comes_free_less_what_the_log_says_it_spen
         await ComposedBudget([leases.purse(limit())]).reserve(30 * CENT)
     await alive.close()  # what it has in flight stays held
     await called(pool, 12, AT_MS)
-    await pool.execute("UPDATE budget_leases SET expires_at = now() - interval '1 hour' WHERE holder LIKE 'b/%'")
+    await pool.execute("UPDATE budget_leases SET expires_at = now() - interval '1 hour' WHERE holder LIKE 'b#%'")
     before = (await used(pool))[0]
     [done] = await reconcile_all(pool, until_ms=2**42)
     [after] = await used(pool)

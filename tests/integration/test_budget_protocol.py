@@ -89,7 +89,7 @@ async def test_in_no_order_of_things_is_more_spent_than_the_limit(pool: Pool, se
             by_the_dead += workers[at].spent
             workers[at] = Worker(pool, f"w{at}-{(born := born + 1)}", usd)
         elif random.random() < 0.04:
-            names = [f"{worker.leases._holder}/{worker.purse.limit.micro_usd}" for worker in workers]
+            names = [f"{worker.leases._holder}#{worker.purse.limit.micro_usd}" for worker in workers]
             await pool.execute("UPDATE budget_leases SET expires_at = now() - interval '1 s' WHERE holder <> ALL ($1)", names)
             total = by_the_dead + sum(worker.spent for worker in workers)
             await reconcile(pool, "workflow w", "2025-11-25", total, until_ms=2**42)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from unittest import mock
 
 from schemas import ids
-from streams import journal
+from streams import books, journal
 from streams.core import response
 from streams.runtime import commits, effects, partition, reading, standby, step
 
@@ -152,6 +153,28 @@ def a_standby_reads_uncommitted() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_completion_before_its_calls_are_durable() -> Iterator[None]:
+    """The node worker tells what it spent and does not wait for it."""
+
+    async def told(self: Any) -> None: ...
+
+    with mock.patch.object(step.StepOfRecord, "told", told):
+        yield
+
+
+@contextmanager
+def a_call_from_the_journal_under_another_name() -> Iterator[None]:
+    """What comes back from the journal is told as if it had been asked for again."""
+    note = books.Books.note
+
+    def forgetful(self: Any, entry: Any) -> None:
+        note(self, replace(entry, handling=None))
+
+    with mock.patch.object(books.Books, "note", forgetful):
+        yield
+
+
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
@@ -165,6 +188,8 @@ MUTANTS: tuple[Mutant, ...] = (
     begin_without_holding_the_fence,
     act_before_the_intent_is_durable,
     a_standby_reads_uncommitted,
+    a_completion_before_its_calls_are_durable,
+    a_call_from_the_journal_under_another_name,
 )
 
 

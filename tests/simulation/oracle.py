@@ -16,6 +16,7 @@ from schemas.events import (
     CustomerResponse,
     MessageReceived,
     MessageSetAside,
+    ModelCalled,
     NodeCompleted,
     NodeTask,
     Outcome,
@@ -75,6 +76,9 @@ class Oracle:
         self.cancelled: set[str] = set()
         """Runs that somebody asked to cancel. How they end depends on when."""
         self.answers = 0
+        self._booked: dict[str, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        """Execution → attempt → id of a model call → its cost, as the log has it."""
+        self._answered_calls: set[str] = set()
 
     # watching
 
@@ -92,6 +96,25 @@ class Oracle:
             assert isinstance(response, CustomerResponse)
             self.outstanding.discard((response.conversation_id, response.message_id))
             self.answers += 1
+        elif tp.topic == "llm.routing-decisions":
+            self._book(_read(entry))
+        elif tp.topic == "conversation.events" and new and headers.get("ce_type") == NodeCompleted.TYPE.encode():
+            self._need_booked(_read(entry))
+
+    def _book(self, call: Any) -> None:
+        assert isinstance(call, ModelCalled)
+        self._booked[call.execution_id][call.attempt][call.id] = call.cost_micro_usd
+        if call.success:
+            self._answered_calls.add(call.id)
+
+    def _need_booked(self, completed: Any) -> None:
+        """Whoever reads a completion finds the calls it has paid for in the log: its own, or those of the attempt it repeats."""
+        attempts = self._booked[completed.execution_id]
+        known = max((sum(calls.values()) for number, calls in attempts.items() if number <= completed.attempt), default=0)
+        if known < completed.cost_micro_usd and self.broken is None:
+            self.broken = Broken(
+                f"{completed.node_id} says that it cost {completed.cost_micro_usd}, and the log has calls for {known}"
+            )
 
     def committed(self, group: str, tp: TopicPartition, offset: int) -> None:
         """A position has become visible: everything before it must be finished, and durable."""
@@ -261,7 +284,15 @@ class Oracle:
         self._check_letters()
         self._check_order()
         self._check_actions()
+        self._check_calls()
         self._check_runs()
+
+    def _check_calls(self) -> None:
+        """No answer of a model is in the log under two names, whoever told it and however often."""
+        found, made = len(self._answered_calls), self._shop.models["calls"]
+        _hold(found <= made, f"the log has {found} answers of models, and {made} were given")
+        if not self._plan.faults and len(self._plan.slots) == 1:
+            _hold(found == made, f"nothing has gone wrong, and of {made} answers of models the log has {found}")
 
     def _check_letters(self) -> None:
         found = {where[1] for where in self._written if where[0] == "dead-letters"}

@@ -33,6 +33,11 @@ class FakeStep:
     def publish(self, out: Outgoing) -> None:
         self.outs.append(out)
 
+    def tell(self, out: Outgoing) -> None:
+        self.outs.append(out)
+
+    async def told(self) -> None: ...
+
     async def journal(self, key: str, state: Any) -> None:
         if self.fenced:
             raise Fenced("another owner has the partition")

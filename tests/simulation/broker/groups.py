@@ -247,6 +247,9 @@ class Groups:
 
     def _remove(self, group: Group, member_id: str) -> None:
         member = group.members.pop(member_id)
+        for answer in (member.joined, member.synced):
+            if answer is not None:  # it waits for the others, and would wait for ever
+                answer(kafka_errors.UnknownMemberIdError)
         member.joined = member.synced = None
         if not group.members:
             group.state = "empty"

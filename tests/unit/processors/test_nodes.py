@@ -27,7 +27,7 @@ from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
 from streams.journal import Execution, ExecutionCodec
 from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
-from streams.runtime import Fenced, Undecodable
+from streams.runtime import Fenced, Outgoing, TooLarge, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
 
 BUY = ToolCall("1", "shop.buy", {"n": 1})
@@ -206,6 +206,113 @@ async def test_every_try_at_a_model_is_an_event_and_their_sum_is_the_nodes_cost(
     assert {each.id for each in again}.isdisjoint({each.id for each in called})
 
 
+class Lossy(FakeStep):
+    """A worker that dies after its journal was written and before what it told has left the process."""
+
+    def tell(self, out: Outgoing) -> None: ...
+
+
+async def dies_in_its_second_call(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+    """The tool between the calls makes the journal durable."""
+    await model.complete(ChatRequest("fast", ()))
+    await tools.call(BUY)
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("kind", [FakeStep, Lossy], ids=["told before the crash", "not told before the crash"])
+async def test_a_journalled_call_is_in_the_log_once_by_its_id_whenever_the_worker_dies(kind: type[FakeStep]):
+    known, workshop, died = definitions(), Workshop(dies_in_its_second_call), kind()
+    clock = iter(range(2_000, 9_000))
+    nodes = Nodes(known, workshop, clock_ms=lambda: next(clock))
+    with pytest.raises(asyncio.CancelledError):
+        await nodes.handle(record_of(task(known)), died)
+    workshop.behaviour, again = buys_and_says, FakeStep(died.states)
+    await nodes.handle(record_of(task(known)), again)
+    told_before = [*died.events(ModelCalled, ActionUsed)]
+    told_again = again.events(ModelCalled, ActionUsed)
+    assert [event.id for event in told_again][: len(told_before)] == [event.id for event in told_before]
+    [completion] = again.events(NodeCompleted)
+    assert workshop.chat.calls == 2
+    calls = {event.id: event.cost_micro_usd for event in [*told_before, *told_again] if isinstance(event, ModelCalled)}
+    assert sum(calls.values()) == completion.cost_micro_usd == 200
+
+
+async def test_a_call_that_was_told_and_not_journalled_and_is_made_again_is_two_events():
+    """Both were paid."""
+    step, known = FakeStep(), definitions()
+
+    async def dies(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        await model.complete(ChatRequest("fast", ()))
+        raise asyncio.CancelledError
+
+    workshop, clock = Workshop(dies), iter(range(2_000, 9_000))
+    nodes = Nodes(known, workshop, clock_ms=lambda: next(clock))
+    with pytest.raises(asyncio.CancelledError):
+        await nodes.handle(record_of(task(known)), step)
+
+    async def says(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        return AgentResult((await model.complete(ChatRequest("fast", ()))).text)
+
+    workshop.behaviour = says
+    await nodes.handle(record_of(task(known)), step)
+    assert workshop.chat.calls == 2
+    assert len({event.id for event in step.events(ModelCalled)}) == 2
+
+
+async def test_a_completion_waits_until_what_was_spent_is_durable():
+    durable = asyncio.Event()
+
+    class Slow(FakeStep):
+        async def told(self) -> None:
+            await durable.wait()
+
+    step = Slow()
+    working = asyncio.ensure_future(work(buys_and_says, step))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert {type(event) for event in step.events()} == {ModelCalled, ActionUsed}
+    durable.set()
+    await working
+    assert isinstance(step.events()[-1], NodeCompleted)
+
+
+async def test_a_try_is_told_the_moment_it_has_ended():
+    """A fallback may take minutes, and a worker may die in them."""
+    step, known = FakeStep(), definitions()
+    told: list[list[str]] = []
+
+    class Falling:
+        async def complete(self, request: ChatRequest) -> ChatReply:
+            tries = tried("http_500", "ok")
+            assert request.on_attempt is not None
+            for each in tries:
+                request.on_attempt(each)
+                told.append([event.outcome for event in step.events(ModelCalled)])
+            return ChatReply("hello", (), "p", "m2", 3, 2, 0, 10, 7, attempts=tries)
+
+    async def asks(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        return AgentResult((await model.complete(ChatRequest("fast", ()))).text)
+
+    workshop = Workshop(asks)
+    workshop.chat = Falling()  # type: ignore[assignment]
+    await Nodes(known, workshop, clock_ms=lambda: 2_000).handle(record_of(task(known)), step)
+    assert told == [["http_500"], ["http_500", "ok"]]
+    assert [(event.candidate, event.outcome) for event in step.events(ModelCalled)] == [(1, "http_500"), (2, "ok")]
+
+
+async def test_an_event_that_cannot_be_written_keeps_the_completion_back():
+    """Of a cost that is in no log, nobody may hear that the node is done."""
+
+    class Refusing(FakeStep):
+        def tell(self, out: Outgoing) -> None:
+            raise TooLarge("too large")
+
+    step = Refusing()
+    with pytest.raises(TooLarge):
+        await work(buys_and_says, step)
+    assert step.events(NodeCompleted) == []
+
+
 async def test_a_repeated_task_is_answered_from_the_journal():
     step = FakeStep()
     await work(buys_and_says, step)
@@ -229,14 +336,14 @@ async def test_an_intent_is_durable_before_the_tool_acts():
     assert intents[1].value is not None
 
 
-async def test_a_fenced_worker_neither_acts_nor_publishes():
+async def test_a_fenced_worker_neither_acts_nor_decides_and_says_what_it_has_paid():
     step = FakeStep(fenced=True)
     workshop = Workshop(buys_and_says)
     known = definitions()
     with pytest.raises(Fenced):
         await Nodes(known, workshop, clock_ms=lambda: 2_000).handle(record_of(task(known)), step)
     assert workshop.shop.done == []
-    assert step.outs == []
+    assert [type(event) for event in step.events()] == [ModelCalled]
 
 
 async def test_a_fenced_worker_publishes_nothing_even_if_the_agent_swallows_the_refusal():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +149,7 @@ class Scripted:
             raise said
         return said
 
-    async def stream(self, model: Model, request: ChatRequest) -> AsyncIterator[Delta]:
+    async def stream(self, model: Model, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         raise AssertionError("nobody streams here")
         yield
 

@@ -225,3 +225,69 @@ async def test_a_stateless_processor_that_puts_state_is_told_to_get_a_changelog(
     [(dead, _)] = broker.sent
     assert dead.topic == "dead"
     assert b"has no changelog" in (dead.value or b"")
+
+
+async def test_what_a_handler_tells_is_sent_at_once_and_can_be_waited_for():
+    broker, waited = FakeBroker(), asyncio.Event()
+
+    async def tells(record: Record, step: Step[str]) -> None:
+        step.tell(Outgoing("told", b"k", b"first"))
+        step.tell(Outgoing("told", b"k", b"second"))
+        await step.told()
+        waited.set()
+
+    async with opened(broker, Appending(tells)) as owner:
+        owner.feed([raw(0)])
+        await until(lambda: len(broker.sent) == 2)
+        await turns()
+        assert not waited.is_set()
+        assert [out.topic for out, _ in broker.sent] == ["told", "told"]
+        broker.deliver()
+        await until(waited.is_set)
+        await until(lambda: [out.topic for out, _ in broker.sent] == ["out"])
+
+
+async def test_who_has_told_nothing_waits_for_nobody():
+    broker, turns_taken = FakeBroker(), []
+
+    async def silent(record: Record, step: Step[str]) -> None:
+        waiting = step.told().__await__()
+        turns_taken.append(next(waiting, "through"))
+
+    async with opened(broker, Appending(silent)) as owner:
+        owner.feed([raw(0)])
+        await until(lambda: turns_taken == ["through"])
+
+
+async def test_a_position_does_not_pass_what_was_told_and_is_not_durable():
+    """Whoever told it may not have waited for it."""
+    broker = FakeBroker()
+
+    async def tells(record: Record, step: Step[str]) -> None:
+        step.tell(Outgoing("told", b"k", b"v"))
+
+    async with opened(broker, Appending(tells), commit_interval_s=0.0) as owner:
+        owner.feed([raw(0)])
+        await until(lambda: len(broker.sent) == 2)
+        told, output = broker.sent
+        output[1].delivered(0, 0)
+        await turns()
+        assert owner.log.position == 0
+        told[1].delivered(0, 0)
+        await until(lambda: owner.log.position == 1)
+
+
+async def test_what_a_handler_told_stays_told_when_it_fails():
+    broker, attempts = FakeBroker(), []
+
+    async def fails_once(record: Record, step: Step[str]) -> None:
+        attempts.append(record.offset)
+        step.tell(Outgoing("told", b"k", b"v"))
+        if len(attempts) == 1:
+            raise ValueError("once")
+
+    async with opened(broker, Appending(fails_once), retry_backoff_s=0.0) as owner:
+        owner.feed([raw(0)])
+        await until(lambda: [out.topic for out, _ in broker.sent] == ["told", "told", "out"])
+        broker.deliver()
+        await until(lambda: owner.log.position == 1)

@@ -63,7 +63,7 @@ FAULTS = [
     ("malformed tool", with_shop(flow("a>END", nodes={"a": {"agent": "reasoning_support_agent", "config": {"tools": ["SHOPIFY_GET_ORDER"]}}})), "malformed-tool", "names no tool", "`shopify.get_order`"),
     ("unknown action of an app", with_shop(flow("a>END")).replace("get_order", "got_order"), "unknown-tool", "shopify.got_order", "`shopify.get_order`"),
     ("tools of a simple agent", with_shop(flow("a>END", nodes={"a": {"config": {"tools": ["shopify.get_order"]}}})), "tools-unused", "calls no tools", "reasoning"),
-    ("unknown profile", flow("a>END", nodes={"a": {"config": {"model_profile": "fats"}}}), "profile", "no model can serve", "did you mean `fast`?"),
+    ("unknown profile", flow("a>END", nodes={"a": {"config": {"model_profile": "fats"}}}), "profile", "no model can serve", "did you mean `fast`? There are `balanced`, `fast`"),
     ("label of an unknown profile", flow("a>END").replace('"version"', '"llm_profiles": {"quick": "superb"}, "version"'), "profile", "`superb`", "`fast`"),
     ("profile without models", flow("a>END").replace('"version"', '"llm_profiles": {"mine": {"primary": []}}, "version"'), "profile", "without any model", "primary"),
     ("output_schema", flow("a>END", nodes={"a": {"config": {"output_schema": {"type": "objekt"}}}}), "output-schema", "no JSON Schema", "2020-12"),
