@@ -50,7 +50,12 @@ class Course:
             self.too_small = max(self.too_small, choice.model.context)
 
     def end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
-        """The failure of a request nobody has answered."""
+        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and not of who asked."""
+        failure = self._end(decision, health, now_s)
+        failure.fault = failure.fault or "models"
+        return failure
+
+    def _end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
         left_out = [*decision.left_out, *self.late]
         waits = [each.again_in_s for each in left_out if each.again_in_s is not None]
         if not self.failed:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,19 +13,23 @@ from connectors.cli.ports import CannotGoOn
 from connectors.postgres.leases import open_leases
 from connectors.postgres.pool import open_pool
 from connectors.settings import Settings
+from streams.app.announcing import process_name
 
 log = logging.getLogger(__name__)
 CONNECTIONS = 2
 
 
-def warn(alert: BudgetAlert) -> None:
-    """Tell those who read the log."""
-    log.warning("%s", alert)
-
-
 @asynccontextmanager
-async def open_allowances(settings: Settings, on_alert: OnAlert = warn) -> AsyncIterator[Allowances]:
-    """One for all nodes of a process. Postgres is first asked when a workflow or a setting has a daily or monthly budget."""
+async def open_allowances(settings: Settings, announce: OnAlert) -> AsyncIterator[Allowances]:
+    """One for all nodes of a process. Postgres is first asked when a workflow or a setting has a daily or monthly budget.
+
+    `announce`: tells others what is in this process's log as well.
+    """
+
+    def on_alert(alert: BudgetAlert) -> None:
+        log.warning("%s", alert)
+        announce(alert)
+
     if settings.database_url is None:
         if settings.daily_budget is not None or settings.monthly_budget is not None:
             raise CannotGoOn("HIL_DAILY_BUDGET and HIL_MONTHLY_BUDGET are kept in Postgres: set HIL_DATABASE_URL as well")
@@ -36,12 +37,7 @@ async def open_allowances(settings: Settings, on_alert: OnAlert = warn) -> Async
         return
     pool = await open_pool(settings.database_url, min_size=0, max_size=CONNECTIONS)
     try:
-        async with open_leases(pool, _name(settings), on_alert=on_alert) as leases:
+        async with open_leases(pool, process_name(settings), on_alert=on_alert) as leases:
             yield Allowances(leases, daily_usd=settings.daily_budget, monthly_usd=settings.monthly_budget, on_alert=on_alert)
     finally:
         await pool.close()
-
-
-def _name(settings: Settings) -> str:
-    """Of this process, and of no other, before or after."""
-    return f"{settings.instance or socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
