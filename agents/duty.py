@@ -26,9 +26,9 @@ def on_duty(registry: Registry, name: str, *, tools: bool) -> AgentMetadata:
     if found is None:
         wants = ", ".join(sorted(wanted.capabilities)) or "none"
         raise NobodyHealthy(
-            f"agent {name} is unhealthy: {wanted.error_rate:.0%} of its executions within 24 hours failed, and no healthy agent has "
-            f"at least half of its capabilities ({wants}). See why they failed with `hil watch workflow.events`, and mend it, or "
-            "register another agent that can do this. It is asked again once fewer than half of them are failures"
+            f"agent {name} is unhealthy: {wanted.error_rate:.0%} of its executions within 24 hours failed, and no healthy agent "
+            f"has at least half of its capabilities ({wants}). See why they failed with `hil watch workflow.events` and mend it, "
+            "or register another agent that can do this. It is asked again once fewer than half of them are failures"
         )
     return found
 
