@@ -49,10 +49,13 @@ class Course:
                 raise Fatal(str(failure)).at(choice.model.provider, choice.model.name) from failure
             self.too_small = max(self.too_small, choice.model.context)
 
-    def end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
-        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and not of who asked."""
+    def end(self, decision: Decision, health: Health, now_s: float, *, spent: bool = False) -> NodeFailure:
+        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and not of who asked.
+
+        `spent`: whether the budget was why models were left out.
+        """
         failure = self._end(decision, health, now_s)
-        failure.fault = failure.fault or "models"
+        failure.fault = failure.fault or ("budget" if spent and not self.failed else "models")
         return failure
 
     def _end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:

@@ -181,7 +181,8 @@ class _Bound:
                 router._learn(choice, outcome, request, context)
                 return _reply(outcome, course.attempts)
             course.note(choice, outcome)
-        raise course.end(decision, router.health, router.clock())
+        spent = request.budget is not None and request.budget.tightness() == "exhausted"
+        raise course.end(decision, router.health, router.clock(), spent=spent)
 
 
 def _reply(outcome: Outcome, attempts: Sequence[ModelAttempt]) -> ChatReply:

@@ -43,8 +43,10 @@ class Desk:
     """A workflow of one node, the endpoint its model is behind, and what an independent client reads."""
 
     bootstrap: str
+    database: str
     name: str
     reader: Reader
+    url: str = ""
     broken: bool = False
     asked: int = 0
     sent: int = 0
@@ -100,8 +102,8 @@ def health(agent: str, *, healthy: bool) -> AgentHealth:
 
 
 @asynccontextmanager
-async def working(bootstrap: str, database: str, name: str, model_url: str) -> AsyncIterator[None]:
-    """Intake, conversations and nodes of this process, with a model at an endpoint of the test's own."""
+async def working(bootstrap: str, database: str, name: str, model_url: str, *also: str, **more: str) -> AsyncIterator[None]:
+    """Intake, conversations and nodes in this process, with a model at an endpoint of the test's own. `also`: more processors."""
     settings = Settings.from_environment(
         {
             "HIL_KAFKA_BOOTSTRAP": bootstrap,
@@ -109,9 +111,10 @@ async def working(bootstrap: str, database: str, name: str, model_url: str) -> A
             "HIL_LLM_BASE_URL": f"{model_url}/v1",
             "HIL_MODEL_FAST": "house",
             "HIL_INSTANCE": name,
+            **more,
         }
     )
-    async with running(settings, ("intake", "conversations", "nodes"), lambda line: None):
+    async with running(settings, ("intake", "conversations", "nodes", *also), lambda line: None):
         yield
 
 
@@ -132,17 +135,24 @@ async def desk(kafka_bootstrap: str, database: str, unique: str) -> AsyncIterato
         {"name": unique, "version": "1.0.0", "workflow": {"nodes": [node], "edges": [{"from": "n", "to": "END"}]}}
     )
     async with reading(kafka_bootstrap, (topics.WORKFLOW_EVENTS, topics.ALERTS)) as reader:
-        made = Desk(kafka_bootstrap, unique, reader)
+        made = Desk(kafka_bootstrap, database, unique, reader)
         await made.publish(published(definition, "", {AGENT: "simple"}, at_ms=0), health(AGENT, healthy=False))
         async with serving(made.reply) as server:
+            made.url = server.url
             try:
-                async with working(kafka_bootstrap, database, unique, server.url):
-                    yield made
+                yield made
             finally:
                 await made.publish(health(AGENT, healthy=True))
-        await made.more()
 
 
+@pytest.fixture
+async def nodes(desk: Desk) -> AsyncIterator[None]:
+    """Without a ledger, which would know better than the test how agents do."""
+    async with working(desk.bootstrap, desk.database, desk.name, desk.url):
+        yield
+
+
+@pytest.mark.usefixtures("nodes")
 async def test_an_unhealthy_agent_is_replaced_from_the_start_and_works_again_once_it_is_healthy(desk: Desk):
     node, run = await desk.say()
     assert (node.agent, node.agent_type, run.status, run.text) == (OTHER, "reasoning", "completed", "hello")
@@ -152,6 +162,7 @@ async def test_an_unhealthy_agent_is_replaced_from_the_start_and_works_again_onc
             pass
 
 
+@pytest.mark.usefixtures("nodes")
 async def test_a_model_that_breaks_is_an_alert_and_calls_it_does_not_get_are_none(desk: Desk):
     desk.broken = True
     ended = [await desk.say() for _ in range(12)]
@@ -163,3 +174,16 @@ async def test_a_model_that_breaks_is_an_alert_and_calls_it_does_not_get_are_non
     (alert,) = desk.alerts()
     assert (alert.name, alert.breaker, alert.state) == (f"breaker.house@{desk.name}", "open", "critical")
     assert 0 < alert.until_ms - alert.time_ms <= 60_000
+
+
+async def test_the_budget_of_everything_is_an_alert_of_the_ledgers_once_a_worker_refuses_a_call(desk: Desk):
+    limit = {"HIL_MODEL_FAST": "gpt-3.5-turbo", "HIL_DAILY_BUDGET": "0.000013"}
+    async with working(desk.bootstrap, desk.database, desk.name, desk.url, "ledger", **limit), asyncio.timeout(PATIENCE_SECONDS):
+        faults = {(await desk.say())[0].fault for _ in range(3)}
+        node, _ = await desk.say()
+        assert (faults, desk.asked) == ({"budget"}, 0), node.error
+        found: list[Alert] = []
+        while not found:
+            await desk.more()
+            found = [each for each in desk.events(topics.ALERTS) if isinstance(each, Alert) and each.name == "budget.daily"]
+    assert [(each.state, each.limit_micro_usd, each.workflow) for each in found] == [("critical", 13, "")]
