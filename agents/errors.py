@@ -18,6 +18,9 @@ class NodeFailure(Exception):
     reached: bool = True
     """False when the failure came before anything outside was asked."""
 
+    fault: str = ""
+    """What the failure speaks of, when it says nothing about the agent: see schemas.events.NodeCompleted.fault."""
+
     attempts: tuple[ModelAttempt, ...] = ()
     """Every try at a model behind a failed model call, for the books. Read them with `attempts_of`."""
 

@@ -24,6 +24,7 @@ CONVERSATION_STATE = "conversation-state"
 COSTS_ROLLUPS = "costs.rollups"
 AGENT_HEALTH = "agent.health"
 ALERTS = "alerts"
+BUDGET_NOTICES = "budget.notices"
 LEDGER_CALLS = "ledger-state.calls"
 LEDGER_ACTIONS = "ledger-state.actions"
 LEDGER_ENDINGS = "ledger-state.endings"
@@ -99,6 +100,7 @@ TOPICS: dict[str, Topic] = {
         Topic(COSTS_ROLLUPS, (events.RollupChanged,), cleanup="compact"),
         Topic(AGENT_HEALTH, (events.AgentHealth,), cleanup="compact", encoding="json"),
         Topic(ALERTS, (events.Alert,), retention_ms=30 * DAY_MS, encoding="json"),
+        Topic(BUDGET_NOTICES, (events.BudgetNoticed,), retention_ms=40 * DAY_MS, encoding="json", single_partition=True),
         *(Topic(name, (), cleanup="compact", encoding="state") for name in LEDGER_STATE),
         Topic(CONVERSATION_STATE, (), cleanup="compact", encoding="state"),
         *(Topic(journal_of(name), (), cleanup="compact", encoding="state") for name in dict.fromkeys(TASK_TOPICS.values())),

@@ -23,6 +23,8 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     """The record that was published, value and headers."""
     spent_micro_usd: int = 0
     """By all attempts that have ended."""
+    agent: str = ""
+    """Who works on it, when that is another than was asked for: a journal makes sense to none but the agent that wrote it."""
 
 
 class ExecutionCodec:
@@ -88,7 +90,8 @@ class StepJournal:
         assert completion.value is not None
         kept = self._entries if keep else {step: entry for step, entry in self._entries.items() if entry.intent is not None}
         spent = self._execution.spent_micro_usd + cost_micro_usd
-        return Execution(kept, attempt, at_ms, (completion.value, completion.headers), spent)
+        agent = self._execution.agent if kept else ""
+        return Execution(kept, attempt, at_ms, (completion.value, completion.headers), spent, agent)
 
     async def _save_now(self) -> None:
         saving = asyncio.ensure_future(self._save())

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from msgspec.structs import replace as struct_replace
 
-from agents.errors import Fatal, Park, Retryable
+from agents.duty import on_duty
+from agents.errors import Fatal, NodeFailure, Park, Retryable
 from agents.journal import JournaledModel, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
+from agents.registry import Registry
 from agents.router.allowances import Allowances, BudgetedModel
 from agents.router.budget import OverBudget
 from schemas.base import trusted
@@ -67,6 +70,10 @@ class Ending:
     error: str | None = None
     steps: list[Any] | None = None
     retry_after_ms: int | None = None
+    fault: str = ""
+    """As in NodeCompleted, like the two below."""
+    agent: str = ""
+    agent_type: str = ""
 
 
 class Nodes:
@@ -77,15 +84,19 @@ class Nodes:
         *,
         clock_ms: Callable[[], int],
         allowances: Allowances | None = None,
+        registry: Registry | None = None,
         worker: str = "",
     ) -> None:
         """`allowances`: where budgets that many workers share come from; without, a conversation's own is kept alone.
+
+        `registry`: knows which agents are healthy; without, whoever is asked for works.
 
         `worker`: the name of this process there, which every model call carries into the log.
         """
         self._definitions = definitions
         self._allowances = allowances or Allowances()
         self._workshop = workshop
+        self._registry = registry
         self._clock_ms = clock_ms
         self._worker = worker
         self._finished: dict[int, deque[tuple[int, str]]] = {}
@@ -101,9 +112,12 @@ class Nodes:
                 answer = (known.value, known.headers)
                 step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
             return
+        asked, (task, execution, refusal) = task, await self._assign(task, execution)
         journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
         meter = Meter(books.note)
-        ending = await self._attempt(task, journal, meter, books)
+        ending = refusal or await self._attempt(task, journal, meter, books)
+        if task is not asked:
+            ending = replace(ending, agent=task.agent, agent_type=task.agent_type)
         now_ms = self._clock_ms()
         completion = _completion(task, ending, meter, now_ms, now_ms - books.began_ms)
         books.closed()
@@ -125,18 +139,40 @@ class Nodes:
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
 
+    async def _assign(self, task: NodeTask, execution: Execution) -> tuple[NodeTask, Execution, Ending | None]:
+        """Who works on it: the agent that was asked for, or another while that is unhealthy. Who began an execution ends it."""
+        if self._registry is None:
+            return task, execution, None
+        begun_by = (execution.agent or task.agent) if execution.entries else ""
+        if begun_by == task.agent:
+            return task, execution, None
+        if not begun_by and (task.agent not in self._registry or self._registry.get(task.agent).is_healthy):
+            return task, struct_replace(execution, agent=""), None
+        try:
+            if begun_by:
+                worker = self._registry.get(begun_by)
+            else:
+                workflow = await self._definitions.arrival(task.digest)
+                tools = workflow is not None and bool(self._plan(workflow, task.node_id).node.config.tool_specs)
+                worker = on_duty(self._registry, task.agent, tools=tools)
+        except Fatal as failure:
+            return task, execution, Ending(Outcome.FATAL, error=str(failure), fault=failure.fault or "preparation")
+        given = task.model_copy(update={"agent": worker.name, "agent_type": worker.type})
+        return given, struct_replace(execution, agent=worker.name), None
+
     async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> Ending:
         try:
             result = await self._work(task, journal, meter, books)
         except Retryable as failure:
             after = failure.retry_after_seconds
-            return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=None if after is None else int(after * 1000))
+            wait_ms = None if after is None else int(after * 1000)
+            return Ending(Outcome.RETRYABLE, error=str(failure), retry_after_ms=wait_ms, fault=failure.fault)
         except Park as failure:
-            return Ending(Outcome.PARK, output=failure.details, error=str(failure))
+            return Ending(Outcome.PARK, output=failure.details, error=str(failure), fault=failure.fault)
         except OverBudget as failure:
-            return Ending(Outcome.RETRYABLE if failure.held else Outcome.FATAL, error=str(failure))
+            return Ending(Outcome.RETRYABLE if failure.held else Outcome.FATAL, error=str(failure), fault=failure.fault)
         except Fatal as failure:
-            return Ending(Outcome.FATAL, error=str(failure))
+            return Ending(Outcome.FATAL, error=str(failure), fault=failure.fault)
         except Fenced:
             raise
         except Exception as defect:
@@ -145,21 +181,25 @@ class Nodes:
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
 
     async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> AgentResult:
-        workflow = await self._definitions.arrival(task.digest)
-        if workflow is None:
-            raise Fatal(f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun")
-        planned = self._plan(workflow, task.node_id)
-        seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
-        budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
-        chosen = self._workshop.model(workflow, planned.node, task)
+        with _preparing():
+            workflow = await self._definitions.arrival(task.digest)
+            if workflow is None:
+                raise Fatal(
+                    f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun"
+                )
+            planned = self._plan(workflow, task.node_id)
+            seconds = planned.node.timeout_seconds or self._workshop.timeout_seconds(task.agent)
+            budget = self._allowances.budget(task, workflow.definition, spent=journal.spent_micro_usd(task.attempt))
+            chosen = self._workshop.model(workflow, planned.node, task)
         if budget:
             chosen = BudgetedModel(chosen, budget)
         attempt, handling = task.attempt, books.handling
         model = MeteredModel(JournaledModel(chosen, journal, attempt=attempt, handling=handling), meter)
         try:
             async with asyncio.timeout(seconds):
-                work = await work_of(task, planned, self._workshop.memory)
-                allowed = await self._workshop.tools(workflow, planned.node, task)
+                with _preparing():
+                    work = await work_of(task, planned, self._workshop.memory)
+                    allowed = await self._workshop.tools(workflow, planned.node, task)
                 tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
@@ -186,6 +226,16 @@ class Nodes:
             old = step.get(key)
             if old is not None and old.finished_ms < now_ms - KEEP_FINISHED_MS:
                 step.put(key, None)
+
+
+@contextmanager
+def _preparing() -> Iterator[None]:
+    """A failure before the agent begins says nothing about the agent."""
+    try:
+        yield
+    except NodeFailure as failure:
+        failure.fault = failure.fault or "preparation"
+        raise
 
 
 def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:
@@ -221,7 +271,8 @@ def _completion(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durat
         )
     except Unencodable as error:
         fault = str(error)
-    fatal = Ending(Outcome.FATAL, error=f"the output of node {task.node_id} cannot be written: {fault}")
+    words = f"the output of node {task.node_id} cannot be written: {fault}"
+    fatal = Ending(Outcome.FATAL, error=words, agent=ending.agent, agent_type=ending.agent_type)
     return outgoing(_completed(task, fatal, meter, now_ms, duration_ms))
 
 
@@ -246,5 +297,8 @@ def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durati
         "tools": meter.tools,
         "steps": ending.steps,
         "retry_after_ms": ending.retry_after_ms,
+        "agent": ending.agent,
+        "agent_type": ending.agent_type,
+        "fault": ending.fault,
     }
     return trusted(NodeCompleted, completed)

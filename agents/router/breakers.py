@@ -13,6 +13,8 @@ from typing import Literal
 from agents.router.routing import Unavailable
 
 BreakerState = Literal["closed", "open", "half_open"]
+ModelState = Literal["closed", "open", "half_open", "cooling"]
+"""Of a breaker and a cool-down together: while both keep calls away, the breaker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,17 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A breaker or a key has changed its state: for metrics and for people."""
+    """A model or a key has changed its state: for metrics and for people."""
 
     kind: Literal["model", "key"]
     name: str
     """The model, or the provider whose key it is."""
-    before: BreakerState
-    after: BreakerState
+    before: ModelState
+    after: ModelState
     at_s: float
     why: str
+    until_s: float = 0.0
+    """When it may be asked again, by the clock of `at_s`; 0 when it may be asked now."""
 
 
 Listener = Callable[[Changed], None]
@@ -117,6 +121,11 @@ class Breaker:
             self._open(now_s, why)
 
     @property
+    def until_s(self) -> float:
+        """When it stops being open; 0 when it is not."""
+        return self._opened_s + self._open_s if self.state == "open" else 0.0
+
+    @property
     def _open_s(self) -> float:
         return self._rules.open_s if self._kind == "model" else self._rules.key_s
 
@@ -144,7 +153,7 @@ class Breaker:
 
     def _become(self, state: BreakerState, now_s: float, why: str) -> None:
         before, self.state = self.state, state
-        self._tell(Changed(self._kind, self._name, before, state, now_s, why))
+        self._tell(Changed(self._kind, self._name, before, state, now_s, why, self.until_s))
 
 
 class CoolDown:

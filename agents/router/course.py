@@ -88,7 +88,14 @@ class Course:
         return Retryable(said, retry_after_seconds=failure.retry_after_s).at(model.provider, model.name)
 
     def end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
-        """The failure of a request nobody has answered."""
+        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and not of who asked."""
+        budget = self.request.budget
+        spent = budget is not None and budget.tightness() == "exhausted"
+        failure = self._end(decision, health, now_s)
+        failure.fault = failure.fault or ("budget" if spent and not self.failed else "models")
+        return failure
+
+    def _end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
         left_out = [*decision.left_out, *self.late]
         waits = [each.again_in_s for each in left_out if each.again_in_s is not None]
         if not self.failed:

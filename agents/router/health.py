@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.router.breakers import Breaker, BreakerRules, BreakerState, Changed, CoolDown, Listener
+from agents.router.breakers import Breaker, BreakerRules, BreakerState, Changed, CoolDown, Listener, ModelState
 from agents.router.models import Model
 from agents.router.ports import ProviderFailure
 from agents.router.routing import Unavailable
@@ -22,6 +22,8 @@ class Health:
         self._ill: set[tuple[str, str]] = set()
         """(kind, name) of every breaker that is not closed."""
         self._cool_until_s = 0.0
+        self._shown: dict[str, ModelState] = {}
+        """What listeners were told of each model, unless it is closed."""
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change of state from now on."""
@@ -30,6 +32,13 @@ class Health:
     def states(self) -> dict[str, BreakerState]:
         """By model, those that were ever called."""
         return {name: breaker.state for name, breaker in self._breakers.items()}
+
+    def look(self, now_s: float) -> float | None:
+        """Tell of cool-downs that are over: a model nobody calls does not find out. Seconds until the next one will be."""
+        for name in [name for name, state in self._shown.items() if state == "cooling"]:
+            self._show(name, now_s, "it was left alone for as long as it asked")
+        waits = [self._cooling[name].until_s - now_s for name, state in self._shown.items() if state == "cooling"]
+        return min(waits, default=None)
 
     def all_well(self, now_s: float) -> bool:
         """Whether `refusal` has nothing to say of any model."""
@@ -54,6 +63,8 @@ class Health:
 
     def enter(self, model: Model, now_s: float) -> Ticket:
         """Take the ticket of a call that `refusal` has nothing against. Give it back through one of its methods."""
+        if self._shown.get(model.name) == "cooling":
+            self.look(now_s)
         breaker = self._breakers.get(model.name)
         if breaker is None:
             breaker = self._breakers[model.name] = Breaker(model.name, self._rules, self._tell)
@@ -62,6 +73,25 @@ class Health:
 
     def _tell(self, change: Changed) -> None:
         (self._ill.discard if change.after == "closed" else self._ill.add)((change.kind, change.name))
+        if change.kind == "model":
+            self._show(change.name, change.at_s, change.why)
+        else:
+            self._say(change)
+
+    def _show(self, name: str, now_s: float, why: str) -> None:
+        """Tell listeners what a model's breaker and cool-down come to, if that has changed."""
+        breaker, cooling = self._breakers.get(name), self._cooling.get(name)
+        state: ModelState = "closed" if breaker is None else breaker.state
+        until_s = 0.0 if breaker is None else breaker.until_s
+        if cooling is not None and cooling.until_s > now_s and state != "half_open":
+            state, until_s = ("cooling" if state == "closed" else state), max(until_s, cooling.until_s)
+        before = self._shown.pop(name, "closed")
+        if state != "closed":
+            self._shown[name] = state
+        if state != before:
+            self._say(Changed("model", name, before, state, now_s, why, until_s))
+
+    def _say(self, change: Changed) -> None:
         for listener in self._listeners:
             listener(change)
 
@@ -78,6 +108,7 @@ class Health:
             cooling = self._cooling[model.name] = CoolDown(self._rules)
         cooling.start(now_s, failure.retry_after_s, failure.code)
         self._cool_until_s = max(self._cool_until_s, cooling.until_s)
+        self._show(model.name, now_s, failure.code)
 
 
 @dataclass(slots=True)

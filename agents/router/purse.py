@@ -21,6 +21,8 @@ OnAlert = Callable[[BudgetAlert], None]
 class OverBudget(Fatal):
     """A call may cost more than a budget has left. `held`: what is missing is reserved by others, so that it may become free."""
 
+    fault = "budget"
+
     def __init__(self, message: str, scope: str, *, held: bool = False) -> None:
         super().__init__(message)
         self.scope, self.held = scope, held

@@ -165,10 +165,12 @@ class Leases:
             for purse, keep, until in zip(purses, keeps, before, strict=True):
                 purse.good_until = until if keep and not purse.least else 0.0
             if isinstance(error, (*GONE, asyncpg.PostgresError)):
-                raise Retryable(
+                away = Retryable(
                     f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. "
                     "Look whether it is up and migrated"
-                ) from error
+                )
+                away.fault = "budget"
+                raise away from error
             raise
         for answer in answers:
             at = answer["at"] - 1

@@ -186,7 +186,12 @@ def _alert(event: events.Alert) -> Iterator[Said]:
     yield (
         ALERTS,
         _fields(event, ALERTS)
-        | {"alert_id": event.id, "occurred_at": event.time_ms, "period_start": event.period_start_ms or None},
+        | {
+            "alert_id": event.id,
+            "occurred_at": event.time_ms,
+            "period_start": event.period_start_ms or None,
+            "until": event.until_ms or None,
+        },
     )
 
 

@@ -127,10 +127,10 @@ ALERTS = Table(
     "alerts",
     key=("alert_id",),
     columns=columns(
-        text="alert_id name kind state message workflow agent period",
+        text="alert_id name kind state message workflow agent period model provider worker breaker",
         bigint="spent_micro_usd limit_micro_usd executions failures",
         integer="threshold_permille",
-        timestamptz="period_start occurred_at",
+        timestamptz="period_start occurred_at until",
     ),
     append_only=True,
 )

@@ -10,7 +10,7 @@ from schemas.events.conversation import (
     TimerFired,
 )
 from schemas.events.customer import CustomerResponse, InboundMessage, TraceEntry
-from schemas.events.ledger import AgentHealth, Alert, RollupChanged
+from schemas.events.ledger import AgentHealth, Alert, BudgetNoticed, RollupChanged
 from schemas.events.operations import DeadLetter, DeadLetterSettled, HumanTask, WorkflowPublished
 from schemas.events.task import NodeTask
 from schemas.events.usage import ActionUsed, ModelCalled
@@ -28,6 +28,7 @@ __all__ = [
     "ActionUsed",
     "AgentHealth",
     "Alert",
+    "BudgetNoticed",
     "CancelRequested",
     "ConversationExpired",
     "CustomerResponse",

@@ -69,6 +69,13 @@ class NodeCompleted(Event):
     """The agent's chain of thought, action and observation, as far as it keeps one."""
     retry_after_ms: Millis | None = None
     """The provider's own wish, honoured when it is longer than our back-off."""
+    agent: str = ""
+    """Who worked on it, when that is another than was asked for, because that one is unhealthy."""
+    agent_type: str = ""
+    """Of that one."""
+    fault: str = ""
+    """Of a failure that says nothing about the agent, what it does speak of: `preparation` (definition, template, memory, tools),
+    `models`, `budget`, or `agents` (none is healthy). Empty: the agent's own."""
 
 
 class TimerFired(Event):

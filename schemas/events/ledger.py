@@ -36,7 +36,8 @@ class RollupChanged(Event):
     app: str = ""
     action: str = ""
     outcome: str = ""
-    """Of calls and actions `ok` or the code of what failed; of nodes and runs their status."""
+    """Of calls and actions `ok` or the code of what failed; of nodes and runs their status, of a node that failed for no fault of
+    its agent with what it speaks of, as in `failed:budget`."""
     count: int = 0
     errors: int = 0
     """Of `count`: those that failed."""
@@ -72,7 +73,7 @@ class AgentHealth(Event):
     agent: str
     healthy: bool
     executions: int
-    """Nodes it has ended in the window, whole hours."""
+    """Nodes it has ended in the window, whole hours, but for those that failed for no fault of its own."""
     failures: int
     window_ms: Millis
     since_ms: Millis
@@ -92,7 +93,7 @@ class Alert(Event):
     name: str
     """What it is about, e.g. `budget.daily.support`: the key. The latest alert of a name is its present state."""
     kind: str
-    """`budget`, `error_rate` or `agent_health`."""
+    """`budget`, `error_rate`, `agent_health`; of one worker: `breaker` (of a model) or `key` (of a provider)."""
     state: str
     """`ok`, `warning` or `critical`."""
     message: str
@@ -108,7 +109,39 @@ class Alert(Event):
     failures: int = 0
     threshold_permille: int = 0
     """The share at which the alert begins, in thousandths."""
+    model: str = ""
+    provider: str = ""
+    worker: str = ""
+    """The node worker whose breaker it is. Each has its own."""
+    breaker: str = ""
+    """`open`, `half_open`, `cooling` or `closed`."""
+    until_ms: Millis = 0
+    """When a model, or a key, that is left alone may be asked again."""
 
     @property
     def key(self) -> str:
         return self.name
+
+
+class BudgetNoticed(Event):
+    """A worker says that a budget that all share is nearly reached, or refuses calls (topic `budget.notices`).
+
+    Every worker says so; the ledger makes one alert of it. `conversation_id` is not used.
+    """
+
+    TYPE: ClassVar[str] = "hil.budget.noticed"
+
+    workflow: str = ""
+    """Empty: the budget of everything."""
+    period: str
+    """`daily` or `monthly`."""
+    period_start_ms: Millis
+    level: str
+    """`alert`: the threshold is passed; `exhausted`: calls are refused."""
+    spent_micro_usd: MicroUsd
+    """By all, as far as this worker knows."""
+    limit_micro_usd: MicroUsd
+
+    @property
+    def key(self) -> str:
+        return f"{self.period}.{self.workflow}"

@@ -62,6 +62,7 @@ class NodeFinished(Decided):
     node_id: str
     status: NodeStatus
     agent: str = ""
+    """Who worked on it: the definition's, or the one that stood in while that was unhealthy."""
     agent_type: str = ""
     attempt: int = 0
     output: PersonalJson = None
@@ -75,6 +76,8 @@ class NodeFinished(Decided):
     models: list[str] = Field(default_factory=list)
     tools: list[str] = Field(default_factory=list)
     steps: PersonalJson = None
+    fault: str = ""
+    """As the completion that ended it has it: what a failure speaks of, when it says nothing about the agent."""
 
 
 class RunFinished(Decided):

@@ -24,6 +24,7 @@ from connectors.llm.opening import providers
 from connectors.settings import Settings
 from schemas.events import NodeTask
 from schemas.workflow.definition import Node
+from streams.app.announcing import said
 from streams.definitions import Workflow
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,5 @@ async def open_calls(settings: Settings, registry: Registry) -> AsyncIterator[Ca
 
 def tell(change: Changed) -> None:
     """Let those who read the log know that a model is left alone, or asked again."""
-    whose = f"the key of {change.name}" if change.kind == "key" else f"the model {change.name}"
-    if change.after == "open":
-        log.warning("%s is left alone for now: %s", whose, change.why)
-    elif change.after == "closed":
-        log.warning("%s works again", whose)
+    if change.after != "half_open":
+        log.warning("%s", said(change))

@@ -18,8 +18,10 @@ from connectors.settings import Settings
 from schemas import topics
 from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
+from streams.app.agenthealth import HealthWatch
+from streams.app.announcing import Announcer, process_name, worker_name
 from streams.app.projecting import Projecting
-from streams.app.spending import open_allowances, worker_name
+from streams.app.spending import open_allowances
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
@@ -105,7 +107,7 @@ async def running(
         publisher = Publisher(bootstrap, fetching=fetching)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop or _workshop, report, stack)
+        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -166,7 +168,7 @@ class _Builder:
     definitions: Definitions
     publisher: Publisher
     fetching: Fetching
-    workshop: WorkshopOf
+    workshop: WorkshopOf | None
     report: Report
     stack: AsyncExitStack
 
@@ -181,28 +183,7 @@ class _Builder:
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
-                worker = worker_name(self.settings)
-                workshop = await self.stack.enter_async_context(self.workshop(self.settings))
-                allowances = await self.stack.enter_async_context(open_allowances(self.settings, self.bootstrap, worker))
-                nodes = {
-                    topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances, worker=worker)
-                    for topic in NODE_CONCURRENCY
-                }
-                return [
-                    (
-                        topic,
-                        self._runtime(
-                            topic,
-                            (topic,),
-                            nodes[topic],
-                            ExecutionCodec(),
-                            changelogs={topic: topics.journal_of(topic)},
-                            concurrency=self.settings.node_concurrency or concurrency,
-                            early=True,
-                        ),
-                    )
-                    for topic, concurrency in NODE_CONCURRENCY.items()
-                ]
+                return await self._nodes()
             case "ledger":
                 return self._ledger(name)
             case "projector":
@@ -212,17 +193,59 @@ class _Builder:
                 return [(name, Projecting(lambda: BatchRuntime(settings, Projector(PostgresProjection(pool), send=send))))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")
 
+    async def _nodes(self) -> list[tuple[str, Any]]:
+        process = process_name(self.settings)
+        announcer = Announcer(self.publisher, worker_name(self.settings), process, clock_ms)
+        watch: list[tuple[str, Any]] = []
+        workshop, registry = None, None
+        if self.workshop is not None:
+            workshop = await self.stack.enter_async_context(self.workshop(self.settings))
+        else:
+            from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
+
+            opened = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
+            workshop, registry, router = opened, opened.registry, opened.calls.router
+            self.stack.enter_context(announcer.hearing(router.health, router.clock))
+            following = HealthWatch(self.bootstrap, registry, self.report)
+            await following.start()
+            self.stack.push_async_callback(following.stop)
+            watch.append((topics.AGENT_HEALTH, following))
+        allowances = await self.stack.enter_async_context(
+            open_allowances(self.settings, self.bootstrap, process, announcer.budget)
+        )
+        nodes = {
+            topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances, registry=registry, worker=process)
+            for topic in NODE_CONCURRENCY
+        }
+        runtimes = [
+            (
+                topic,
+                self._runtime(
+                    topic,
+                    (topic,),
+                    nodes[topic],
+                    ExecutionCodec(),
+                    changelogs={topic: topics.journal_of(topic)},
+                    concurrency=self.settings.node_concurrency or concurrency,
+                    early=True,
+                ),
+            )
+            for topic, concurrency in NODE_CONCURRENCY.items()
+        ]
+        return [*runtimes, *watch]
+
     def _ledger(self, name: str) -> list[tuple[str, Any]]:
         from streams.ledger.app import LedgerSettings  # Faust takes half a second to import
         from streams.ledger.ledger import Ledger
-        from streams.ledger.overseer import Overseer, limits_of
+        from streams.ledger.overseer import Overseer, limits_of, limits_of_all
 
+        of_all = limits_of_all(self.settings.daily_budget, self.settings.monthly_budget)
         ledger = Ledger(LedgerSettings(self.bootstrap, f"hil.{name}", **self._membership()), self.publisher)
         overseer = Overseer(
             self.bootstrap,
             self.publisher,
             acts=lambda: 0 in ledger.owned(),
-            limits=lambda: limits_of(self.definitions),
+            limits=lambda: [*limits_of(self.definitions), *of_all],
             clock_ms=clock_ms,
         )
         return [(name, ledger), (f"{name} alerts", overseer)]
@@ -243,12 +266,6 @@ class _Builder:
         return Runtime(
             settings, processor, codec, dead_letter, publisher=self.publisher, fetching=self.fetching, report=self.report
         )
-
-
-def _workshop(settings: Settings) -> AbstractAsyncContextManager[Workshop]:
-    from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
-
-    return open_workshop(settings, database_of(settings))
 
 
 def kafka_of(settings: Settings) -> str:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -27,17 +24,19 @@ log = logging.getLogger(__name__)
 CONNECTIONS = 2
 
 
-def warn(alert: BudgetAlert) -> None:
-    """Tell those who read the log."""
-    log.warning("%s", alert)
-
-
 @asynccontextmanager
-async def open_allowances(settings: Settings, bootstrap: str, worker: str, on_alert: OnAlert = warn) -> AsyncIterator[Allowances]:
+async def open_allowances(settings: Settings, bootstrap: str, worker: str, announce: OnAlert) -> AsyncIterator[Allowances]:
     """One for all nodes of a process, which is called `worker` where it holds budgets.
 
     Postgres is first asked when a workflow or a setting has a daily or monthly budget.
+
+    `announce`: tells others what is in this process's log as well.
     """
+
+    def on_alert(alert: BudgetAlert) -> None:
+        log.warning("%s", alert)
+        announce(alert)
+
     if settings.database_url is None:
         if settings.daily_budget is not None or settings.monthly_budget is not None:
             raise CannotGoOn("HIL_DAILY_BUDGET and HIL_MONTHLY_BUDGET are kept in Postgres: set HIL_DATABASE_URL as well")
@@ -70,8 +69,3 @@ async def ends_of_calls(bootstrap: str) -> Mapping[int, int]:
     except RuntimeFailed as error:
         raise StorageError(f"how far the log of model calls reaches cannot be told: {error}") from error
     return {partition: end for partition, (beginning, end) in found.items() if end > beginning}
-
-
-def worker_name(settings: Settings) -> str:
-    """Of this process, and of no other, before or after."""
-    return f"{settings.instance or socket.gethostname()}-{os.getpid()}-{time.time_ns()}"

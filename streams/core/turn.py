@@ -107,8 +107,8 @@ class Turn:
             node.id,
             node_id=node.id,
             status=status,
-            agent=node.agent,
-            agent_type=node.agent_type,
+            agent=(mine and mine.agent) or node.agent,
+            agent_type=(mine and mine.agent_type) or node.agent_type,
             attempt=state.attempt,
             output=state.output,
             error=state.error,
@@ -120,6 +120,7 @@ class Turn:
             models=list(state.models),
             tools=list(state.tools),
             steps=mine.steps if mine else None,
+            fault=mine.fault if mine else "",
         )
 
 

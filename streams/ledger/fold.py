@@ -108,8 +108,9 @@ def _action(event: ActionUsed) -> tuple[str, ...]:
 
 
 def _node(event: NodeFinished) -> tuple[str, ...] | None:
-    """A node that was skipped has not been executed."""
-    return None if event.status is NodeStatus.SKIPPED else ("nodes", event.agent, event.node_id, event.status.value)
+    """A node that was skipped has not been executed. One that failed for no fault of its agent has a row of its own."""
+    outcome = event.status.value if not event.fault else f"{event.status.value}:{event.fault}"
+    return None if event.status is NodeStatus.SKIPPED else ("nodes", event.agent, event.node_id, outcome)
 
 
 def _run(event: RunFinished) -> tuple[str, ...]:

@@ -1,15 +1,12 @@
-"""How things stand: totals over all partitions, the health of agents, which alerts have changed. Pure; time is an argument."""
+"""How things stand: totals over all partitions, and the health of agents. Pure; time is an argument."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
 
-from schemas.base import usd
-from schemas.events import AgentHealth, Alert, RollupChanged
+from schemas.events import AgentHealth, RollupChanged
 from schemas.events.ledger import HOUR_MS
 from schemas.ids import derive
 
@@ -22,15 +19,16 @@ ERROR_HOURS = 2
 DEFAULT_ERROR_PERMILLE = 100
 DEFAULT_BUDGET_PERMILLE = 800
 KEPT_HOURS = 32 * 24
-
-Period = Literal["daily", "monthly"]
+EVERYTHING = ""
+"""The name under which the spending of all workflows together is added up, and limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a workflow's definition says about money and errors."""
+    """What a workflow's definition says about money and errors, or the settings about the money of all."""
 
     workflow: str
+    """EVERYTHING: the limits of all together, which have no error rate."""
     daily_micro_usd: int | None = None
     monthly_micro_usd: int | None = None
     alert_permille: int = DEFAULT_BUDGET_PERMILLE
@@ -48,18 +46,19 @@ class Standing:
 
     def apply(self, row: RollupChanged) -> None:
         """Take in what a row is now. An older word about it changes nothing."""
-        name = row.agent if row.kind == "nodes" else row.workflow.partition("@")[0]
-        if row.kind == "actions" or not name:
+        names = _names(row)
+        if not names:
             return
         old = self._rows.get(row.key, (-1, 0, 0, 0, 0))
         if row.last_offset <= old[0]:
             return
         hour = row.hour_ms // HOUR_MS
         self._rows[row.key] = (row.last_offset, hour, row.count, row.errors, row.cost_micro_usd)
-        sums = self._sums[row.kind, name][hour]
-        sums["count"] += row.count - old[2]
-        sums["errors"] += row.errors - old[3]
-        sums["cost"] += row.cost_micro_usd - old[4]
+        for name in names:
+            sums = self._sums[row.kind, name][hour]
+            sums["count"] += row.count - old[2]
+            sums["errors"] += row.errors - old[3]
+            sums["cost"] += row.cost_micro_usd - old[4]
 
     def forget(self, now_ms: int) -> None:
         """Drop what is older than any question asked of it."""
@@ -79,6 +78,20 @@ class Standing:
             if since_ms // HOUR_MS <= hour <= now_ms // HOUR_MS:
                 total.update(sums)
         return total
+
+
+def _names(row: RollupChanged) -> tuple[str, ...]:
+    """Whose sums a row is part of."""
+    workflow = row.workflow.partition("@")[0]
+    match row.kind:
+        case "nodes":
+            blameless = ":" in row.outcome  # `failed:budget`: it says nothing about the agent
+            return (row.agent,) if row.agent and not blameless else ()
+        case "calls":
+            return tuple({workflow, EVERYTHING})
+        case "runs":
+            return (workflow,) if workflow else ()
+    return ()
 
 
 def health(standing: Standing, before: Mapping[str, AgentHealth], now_ms: int) -> Iterator[AgentHealth]:
@@ -104,92 +117,3 @@ def health(standing: Standing, before: Mapping[str, AgentHealth], now_ms: int) -
             since_ms=now_ms if changed or known is None else known.since_ms,
             reason="" if healthy else f"{failures} of {executions} executions failed within {HEALTH_HOURS} hours",
         )
-
-
-def alerts(
-    standing: Standing, limits: Iterable[Limits], agents: Iterable[AgentHealth], before: Mapping[str, Alert], now_ms: int
-) -> Iterator[Alert]:
-    """Each alert whose state is another than `before` says; one that was never heard of is `ok`."""
-    due = [*_of_agents(agents, now_ms)]
-    for limit in limits:
-        due.append(_error_rate(standing, limit, now_ms))
-        due += _budgets(standing, limit, now_ms)
-    for alert in due:
-        known = before.get(alert.name)
-        if alert.state != (known.state if known is not None else "ok"):
-            yield alert.model_copy(update={"id": derive("alert", alert.name, alert.state, known.id if known is not None else "")})
-
-
-def _of_agents(agents: Iterable[AgentHealth], now_ms: int) -> Iterator[Alert]:
-    for agent in agents:
-        how = f"unhealthy: {agent.reason}. Others take its work, if any can" if not agent.healthy else "healthy"
-        yield Alert(
-            id="",
-            time_ms=now_ms,
-            conversation_id="",
-            name=f"agent_health.{agent.agent}",
-            kind="agent_health",
-            state="ok" if agent.healthy else "critical",
-            message=f"agent {agent.agent} is {how}",
-            agent=agent.agent,
-            executions=agent.executions,
-            failures=agent.failures,
-            threshold_permille=UNHEALTHY_PERMILLE,
-        )
-
-
-def _error_rate(standing: Standing, limit: Limits, now_ms: int) -> Alert:
-    sums = standing.sum("runs", limit.workflow, now_ms - (ERROR_HOURS - 1) * HOUR_MS, now_ms)
-    runs, failures = sums["count"], sums["errors"]
-    firing = runs >= MINIMUM_EXECUTIONS and failures * 1000 > runs * limit.error_permille
-    rate = f"{failures} of {runs} runs of {limit.workflow} failed in this hour and the last"
-    return Alert(
-        id="",
-        time_ms=now_ms,
-        conversation_id="",
-        name=f"error_rate.{limit.workflow}",
-        kind="error_rate",
-        state="warning" if firing else "ok",
-        message=f"{rate}; the limit is {limit.error_permille / 10:g} %" + (": see `hil watch workflow.events`" if firing else ""),
-        workflow=limit.workflow,
-        executions=runs,
-        failures=failures,
-        threshold_permille=limit.error_permille,
-    )
-
-
-def _budgets(standing: Standing, limit: Limits, now_ms: int) -> Iterator[Alert]:
-    budgets: tuple[tuple[Period, int | None], ...] = (("daily", limit.daily_micro_usd), ("monthly", limit.monthly_micro_usd))
-    for period, micro_usd in budgets:
-        if micro_usd is None:
-            continue
-        start_ms = start_of(period, now_ms)
-        spent = standing.sum("calls", limit.workflow, start_ms, now_ms)["cost"]
-        over, near = spent >= micro_usd, spent * 1000 >= micro_usd * limit.alert_permille
-        state = "ok" if not spent or not near else "critical" if over else "warning"
-        spoken = f"{limit.workflow} has spent ${usd(spent)} of its {period} budget of ${usd(micro_usd)}"
-        yield Alert(
-            id="",
-            time_ms=now_ms,
-            conversation_id="",
-            name=f"budget.{period}.{limit.workflow}",
-            kind="budget",
-            state=state,
-            message=f"{spoken} (since {_day(start_ms)} UTC)" + ("" if state == "ok" else f": raise {period}_budget, or wait"),
-            workflow=limit.workflow,
-            period=period,
-            period_start_ms=start_ms,
-            spent_micro_usd=spent,
-            limit_micro_usd=micro_usd,
-            threshold_permille=limit.alert_permille,
-        )
-
-
-def start_of(period: Period, now_ms: int) -> int:
-    """The first millisecond of the day or the month, in UTC."""
-    now = datetime.fromtimestamp(now_ms / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return int((now if period == "daily" else now.replace(day=1)).timestamp() * 1000)
-
-
-def _day(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()

@@ -80,6 +80,37 @@ def test_every_variable_passed_on_is_one_that_is_read(name: str) -> None:
     assert set(SERVICES[name]["environment"]) <= VARIABLES | also
 
 
+ELSEWHERE = {
+    "HIL_DATA": "no embedded part keeps anything in a container",
+    "HIL_KAFKA_PORT": "of the embedded Kafka",
+    "HIL_POSTGRES_PORT": "of the embedded Postgres",
+    "HIL_REPLICATION": "there is one broker",
+    "HIL_INSTANCE": "no two containers may have one name, and compose scales them",
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_reaches_the_containers_or_has_a_reason_not_to(name: str) -> None:
+    """Who sets a budget on the host would otherwise believe that it is kept."""
+    assert VARIABLES - set(SERVICES[name]["environment"]) == set(ELSEWHERE)
+
+
+def test_a_variable_of_the_host_goes_on_under_its_own_name() -> None:
+    """Copying a line and changing one of its two names would set the wrong one."""
+    passed = {name: value for name, value in SERVICES["nodes"]["environment"].items() if value.startswith("${")}
+    assert {name for name, value in passed.items() if not value.startswith(f"${{{name}:")} == set()
+
+
+def test_a_catalogue_of_the_hosts_is_where_the_containers_look_for_it() -> None:
+    """And without one there is none, though something must be mounted."""
+    (mount,) = SERVICES["nodes"]["volumes"]
+    there = _defaulted(SERVICES["nodes"]["environment"]["HIL_CATALOG"], HIL_CATALOG="./mine.yaml")
+    assert (mount["target"], mount["read_only"]) == (there, True)
+    assert _defaulted(mount["source"], HIL_CATALOG="./mine.yaml") == "./mine.yaml"
+    assert _defaulted(SERVICES["nodes"]["environment"]["HIL_CATALOG"]) == ""
+    assert _defaulted(mount["source"]) == "/dev/null"
+
+
 def test_the_containers_settings_are_accepted() -> None:
     """With the defaults written into the file."""
     environment = {name: _defaulted(value) for name, value in SERVICES["nodes"]["environment"].items()}
@@ -144,5 +175,11 @@ def test_the_production_lock_is_the_lock_without_embedded_and_development_packag
     assert locked("requirements-build.lock").items() <= everything.items()
 
 
-def _defaulted(value: str) -> str:
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+def _defaulted(value: str, **host: str) -> str:
+    """As compose reads it where only `host` is set: ${A:-else} and ${A:+then}."""
+
+    def put(found: re.Match[str]) -> str:
+        name, sign, word = found.groups()
+        return (host.get(name) or word) if sign == "-" else (word if host.get(name) else "")
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", put, value)

@@ -25,6 +25,7 @@ TOPICS = (
     topics.DEAD_LETTERS,
     topics.AGENT_HEALTH,
     topics.ALERTS,
+    topics.BUDGET_NOTICES,
 )
 
 

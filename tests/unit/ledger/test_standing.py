@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import AgentHealth, Alert, RollupChanged
-from streams.ledger.standing import MINIMUM_EXECUTIONS, Limits, Standing, alerts, health, start_of
+from streams.ledger.alerting import alerts, start_of
+from streams.ledger.standing import MINIMUM_EXECUTIONS, Limits, Standing, health
 
 HOUR = 3_600_000
 NOW = int(datetime(2026, 11, 25, 18, 30, tzinfo=UTC).timestamp() * 1000)
@@ -25,6 +26,7 @@ def row(
     cost: int = 0,
     offset: int = 1,
     partition: int = 0,
+    outcome: str = "",
 ) -> RollupChanged:
     """A row of `hour` hours ago."""
     return RollupChanged(
@@ -37,6 +39,7 @@ def row(
         hour_ms=(NOW // HOUR - hour) * HOUR,
         agent=name if kind == "nodes" else "",
         workflow=f"{name}@1.0.0" if kind != "nodes" else "",
+        outcome=outcome,
         count=count,
         errors=errors,
         cost_micro_usd=cost,
@@ -62,6 +65,14 @@ def said(made: Standing, limits: Limits, before: Sequence[Alert] = (), now_ms: i
 def test_half_of_the_executions_failing_is_unhealthy_and_one_less_is_not():
     assert not one_health(standing(row(count=20, errors=10))).healthy
     assert one_health(standing(row(count=20, errors=9))).healthy
+
+
+def test_failures_for_which_an_agent_is_not_to_blame_do_not_count_against_it():
+    """Neither a provider that is down, nor a budget that is spent, nor being unhealthy makes it unhealthy."""
+    others = [row(count=50, errors=50, outcome=f"failed:{fault}", partition=at) for at, fault in enumerate(("models", "agents"))]
+    its_own = [row(count=20, outcome="executed", partition=2), row(count=9, errors=9, outcome="failed", partition=3)]
+    found = one_health(standing(*others, *its_own))
+    assert (found.healthy, found.executions, found.failures) == (True, 29, 9)
 
 
 def test_too_few_executions_say_nothing():

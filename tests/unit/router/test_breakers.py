@@ -112,7 +112,34 @@ def test_a_429_is_waited_out_and_is_no_breakage(health, changes):
     assert refusal is not None
     assert refusal.again_in_s == 20.0
     assert health.refusal(A, 30.0) is None
-    assert changes == []
+    assert health.states() == {"a": "closed"}
+    assert [(each.name, each.before, each.after, each.until_s) for each in changes] == [("a", "closed", "cooling", 30.0)]
+
+
+def test_the_end_of_a_cool_down_is_told_by_whoever_looks_and_by_the_next_call(health, changes):
+    fail(health, 0.0, 3, fails("cool_down", "http_429", retry_after_s=30.0))
+    fail(health, 1.0, 1, fails("cool_down", "http_429", retry_after_s=39.0))
+    assert health.look(30.0) == 10.0, "the longer wait holds"
+    assert health.look(40.0) is None
+    fail(health, 50.0, 1, fails("cool_down", "http_429", retry_after_s=5.0))
+    health.enter(A, 60.0).succeeded(60.0)
+    assert [each.after for each in changes] == ["cooling", "closed", "cooling", "closed"]
+
+
+def test_a_breaker_that_opens_during_a_cool_down_is_told_and_the_end_of_the_cool_down_is_not(health, changes):
+    fail(health, 0.0, 1, fails("cool_down", "http_429", retry_after_s=90.0))
+    fail(health, 1.0, 5)
+    assert health.look(95.0) is None
+    assert [(each.before, each.after, each.until_s) for each in changes] == [
+        ("closed", "cooling", 90.0),
+        ("cooling", "open", 90.0),
+    ]
+
+
+def test_a_thousand_calls_at_a_broken_model_are_one_change(health, changes):
+    for ticket in [health.enter(A, 0.0) for _ in range(1000)]:
+        ticket.failed(fails(), 1.0)
+    assert [each.after for each in changes] == ["open"]
 
 
 def test_without_a_time_the_wait_doubles_with_each_429_in_a_row_up_to_a_bound(health):

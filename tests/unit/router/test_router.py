@@ -61,6 +61,34 @@ async def test_a_request_that_would_fail_anywhere_is_asked_once():
     assert (raised.value.provider, raised.value.model) == ("anthropic", "claude-3-haiku")
 
 
+@pytest.mark.parametrize(
+    ("failure", "fault"),
+    [
+        (fails(), "models"),
+        (fails("cool_down", "http_429"), "models"),
+        (fails("key_broken", "http_401"), "models"),
+        (fails("callers_fault", "http_400"), ""),
+    ],
+    ids=lambda each: getattr(each, "code", each),
+)
+async def test_a_failure_says_whether_it_speaks_of_the_models_or_of_who_asked(failure, fault):
+    """A bad request is the agent's own doing; an outage is nobody's whose health is watched."""
+    world = World()
+    router = world.router()
+    for provider in (world.openai, world.anthropic):
+        provider.behaves = dict.fromkeys(world.models, failure)
+    with pytest.raises((Fatal, Retryable)) as raised:
+        await router.bound(CONTEXT).complete(says("Hello"))
+    assert raised.value.fault == fault
+
+
+@pytest.mark.parametrize("purse", [Purse(1), Purse(0, "exhausted")], ids=["refused at the call", "refused before it"])
+async def test_a_spent_budget_speaks_of_the_budget(purse):
+    with pytest.raises(Fatal) as raised:
+        await World().router().bound(CONTEXT).complete(says("Hello", budget=purse))
+    assert raised.value.fault == "budget"
+
+
 async def test_an_overflow_the_estimate_missed_goes_to_a_larger_window_and_to_no_smaller_one():
     world = World()
     profile = replace(POWERFUL, primary=("gpt-4",), fallback=("gpt-3.5-turbo", "claude-3-opus"))

@@ -204,6 +204,17 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         spent_micro_usd=80_000_000,
         limit_micro_usd=100_000_000,
         threshold_permille=800,
+        breaker="cooling",
+        until_ms=1_795_449_600_000,
+    ),
+    events.BudgetNoticed(
+        **{**COMMON, "conversation_id": ""},
+        workflow="w",
+        period="monthly",
+        period_start_ms=1_795_449_600_000,
+        level="exhausted",
+        spent_micro_usd=2**41,
+        limit_micro_usd=2**42,
     ),
 )
 CASES = [pytest.param(event, encoding, id=f"{event.TYPE}-{encoding}") for event in INSTANCES for encoding in ("avro", "json")]
