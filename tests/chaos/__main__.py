@@ -17,10 +17,11 @@ from statistics import median
 
 from connectors.settings import Settings
 from tests.chaos.faults import Chaos, Happened
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import EVERYTHING, Fleet
 from tests.chaos.oracle import Verdict, watching
 
-PARTS = ("kills", "takeover", "tuned", "restart", "freeze", "broker", "postgres", "rolling")
+PARTS = ("kills", "together", "takeover", "tuned", "restart", "freeze", "broker", "postgres", "rolling")
+KILLING = ("kills", "together", "tuned")
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 
 
@@ -30,6 +31,8 @@ async def chaos(
     """One fleet, some kinds of faults, one verdict."""
     folder = Path(tempfile.mkdtemp(prefix="hil-chaos-"))
     workers = dict.fromkeys(("intake", "conversations", "nodes"), given.workers) | {"projector": 1}
+    if parts == ["together"]:
+        workers = {EVERYTHING: given.workers}
     happened: list[Happened] = []
     try:
         report(f"starting {sum(workers.values())} workers, a broker and a database in {folder}")
@@ -45,6 +48,8 @@ async def chaos(
                 match part:
                     case "kills" | "tuned":
                         happened += await it.kills(kills, given.kinds.split(","))
+                    case "together":
+                        happened += await it.kills(kills, (EVERYTHING,))
                     case "takeover":
                         for kind in ("conversations", "intake", "nodes"):
                             happened.append(await it.takeovers(kind, given.takeovers, hold_s=session_s + 6))
@@ -106,7 +111,7 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is the point
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--kills", type=int, default=200, help="in all; `kills` and `tuned` share them")
+    parser.add_argument("--kills", type=int, default=200, help=f"in all; {', '.join(KILLING)} share them")
     parser.add_argument("--kinds", default="intake,conversations,nodes", help="of workers to kill, in turns")
     parser.add_argument("--takeovers", type=int, default=5, help="of each kind of worker, to measure recovery")
     parser.add_argument("--freezes", type=int, default=5)
@@ -117,9 +122,10 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
     given = parser.parse_args()
     wanted = given.only.split(",")
-    kills = given.kills // max(1, sum(part in wanted for part in ("kills", "tuned")))
+    kills = given.kills // max(1, sum(part in wanted for part in KILLING))
     fleets: list[tuple[str, list[str], dict[str, str]]] = [
-        ("default settings", [part for part in wanted if part not in ("tuned", "restart")], {}),
+        ("default settings", [part for part in wanted if part not in ("together", "tuned", "restart")], {}),
+        ("default settings, all processors in each process", [part for part in wanted if part == "together"], {}),
         (" ".join(f"{name}={value}" for name, value in TUNED.items()), [part for part in wanted if part == "tuned"], TUNED),
         ("HIL_INSTANCE set: static members", [part for part in wanted if part == "restart"], {"HIL_INSTANCE": "yes"}),
     ]

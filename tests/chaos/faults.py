@@ -45,7 +45,7 @@ class Chaos:
         The supervisor starts it anew at once. In each round of kinds every worker of the kind is at work when one is killed,
         so that the time is that of a takeover; every tenth kill is the projector's, whose absence no answer waits for.
         """
-        happened = {kind: Happened(f"kill -9 {kind}") for kind in ("intake", "conversations", "nodes", "projector")}
+        happened = {kind: Happened(f"kill -9 {kind}") for kind in (*kinds, "projector")}
         for number in range(count):
             kind = "projector" if number % 10 == 9 and self.fleet.of("projector") else kinds[number % len(kinds)]
             await self._at_work(kind)

@@ -23,7 +23,9 @@ from connectors.settings import Settings
 from streams.app.stand_ins import stand_ins
 from tests.support.system import environ, hil
 
-KINDS = ("intake", "conversations", "nodes", "projector")
+EVERYTHING = "up"
+"""The kind of a worker that runs all processors, with the addresses of the broker and the database given."""
+KINDS = ("intake", "conversations", "nodes", "projector", EVERYTHING)
 READY_SECONDS = 120.0
 
 
@@ -158,7 +160,8 @@ class Fleet:
     async def ready(self, worker: Worker) -> None:
         """Wait until a worker says that its partitions are restored."""
         log, deadline = self._log(worker), asyncio.get_running_loop().time() + READY_SECONDS
-        while f"{worker.kind} is ready" not in log.read_text():
+        words = "ready. Kafka" if worker.kind == EVERYTHING else f"{worker.kind} is ready"
+        while words not in log.read_text():
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError(f"{worker.name} was not ready in {READY_SECONDS:g} s:\n{log.read_text()[-2000:]}")
             await asyncio.sleep(0.05)
@@ -178,9 +181,10 @@ class Fleet:
     async def _start(self, worker: Worker) -> None:
         worker.starts += 1
         worker.killed = False
+        own = {"HIL_DATA": str(self.folder / worker.name)} if worker.kind == EVERYTHING else {}
         with self._log(worker).open("wb") as log:
             worker.process = await asyncio.create_subprocess_exec(
-                *hil(worker.kind), env=self._env(HIL_INSTANCE=worker.name), stdout=log, stderr=log, start_new_session=True
+                *hil(worker.kind), env=self._env(HIL_INSTANCE=worker.name, **own), stdout=log, stderr=log, start_new_session=True
             )
 
     async def _keep(self) -> None:
