@@ -17,7 +17,7 @@ from bench.stage import PARTITIONS
 from schemas.topics import CUSTOMER_MESSAGES, CUSTOMER_RESPONSES
 
 _names = itertools.count(1)
-TICK_S = 0.001
+TICK_S = 0.003
 
 
 @dataclass(frozen=True, slots=True)

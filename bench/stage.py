@@ -115,10 +115,16 @@ async def worker(module: str, *arguments: str) -> AsyncIterator[Worker]:
         await watched.stop()
 
 
+ONE_PROCESS = ("intake,conversations,nodes",)
+TWO_PROCESSES = ("conversations", "intake,nodes")
+ONE_PROCESS_EACH = ("intake", "conversations", "nodes")
+
+
 @asynccontextmanager
-async def engine(bootstrap: str, *, split: bool = False, arguments: Sequence[str] = ()) -> AsyncIterator[list[Worker]]:
-    """The real processors with agents that cost nothing: all in one process, or one process each."""
-    groups = ["intake", "conversations", "nodes"] if split else ["intake,conversations,nodes"]
+async def engine(
+    bootstrap: str, groups: Sequence[str] = ONE_PROCESS, *, arguments: Sequence[str] = ()
+) -> AsyncIterator[list[Worker]]:
+    """The real processors with agents that cost nothing, one process for each group of them."""
     opened = [worker("engine", bootstrap, "--processors", group, *arguments) for group in groups]
     workers: list[Worker] = []
     try:

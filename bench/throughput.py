@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import ceiling
 from bench.load import Result, Route, load
-from bench.stage import PARTITIONS, Worker, engine, worker
+from bench.stage import ONE_PROCESS, ONE_PROCESS_EACH, PARTITIONS, TWO_PROCESSES, Worker, engine, worker
 from bench.tables import Table, best
 from connectors.kafka.admin import connected
 
@@ -62,7 +62,8 @@ async def throughput(bootstrap: str, effort: Effort) -> Table:
     contenders: dict[str, tuple[Any, Route]] = {
         "bare aiokafka, plain": (lambda: bare(bootstrap, "plain"), BARE),
         "engine, one process": (lambda: engine(bootstrap), Route()),
-        "engine, one process each": (lambda: engine(bootstrap, split=True), Route()),
+        "engine, one process each": (lambda: engine(bootstrap, ONE_PROCESS_EACH), Route()),
+        "engine, conversations apart": (lambda: engine(bootstrap, TWO_PROCESSES), Route()),
     }
     if not effort.quick:
         contenders |= {
@@ -107,14 +108,14 @@ async def sustained(bootstrap: str, effort: Effort) -> Table:
     """h: a thousand messages a second for a minute, all of them answered."""
     rate, seconds = (1000.0, 60.0) if not effort.quick else (300.0, 8.0)
     table = Table("h", f"{rate:,.0f} messages/s for {seconds:g} s with full processing")
-    for split in (False, True):
-        async with engine(bootstrap, split=split) as workers, load(bootstrap) as driver:
+    for what, groups in (("one process", ONE_PROCESS), ("one process each", ONE_PROCESS_EACH)):
+        async with engine(bootstrap, groups) as workers, load(bootstrap) as driver:
             await driver.open(rate=rate / 4, seconds=2)
             cpu = sum(each.cpu_seconds() for each in workers)
             found = await driver.open(rate=rate, seconds=seconds, warm_s=0.1, patience_s=60)
             spent = sum(each.cpu_seconds() for each in workers) - cpu
             table.add(
-                what="one process each" if split else "one process",
+                what=what,
                 sent=found.sent,
                 answered=found.answered,
                 **percentiles(found),

@@ -16,13 +16,13 @@ from streams.runtime.model import Outgoing, Record, S
 class Begun(Generic[S]):
     """Among the records of its partition it stands for itself: it is not handled again, it takes its place."""
 
-    __slots__ = ("_place", "entry", "key", "offset", "out")
+    __slots__ = ("_place", "entry", "key", "offset", "out", "timestamp_ms")
 
     def __init__(self, out: Outgoing, entry: Entry[S], place: Callable[[Begun[S]], None]) -> None:
         self.out = out
         self.entry = entry
         self.key = out.key
-        self.offset = -1
+        self.offset, self.timestamp_ms = -1, 0
         """Known once it is durable."""
         self._place = place
 
@@ -40,5 +40,5 @@ Begin = Callable[[Outgoing], Begun[S] | None]
 
 
 def unplaced(out: Outgoing, partition: int) -> Record:
-    """The record as its handler sees it, with the offset -1."""
-    return Record(out.topic, partition, -1, out.timestamp_ms or 0, out.key, out.value, out.headers)
+    """The record as its handler sees it: with the offset -1, and without a time."""
+    return Record(out.topic, partition, -1, 0, out.key, out.value, out.headers)

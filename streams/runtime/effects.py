@@ -19,26 +19,27 @@ from streams.runtime.store import StateStore
 class Entry(Generic[S]):
     """One record past the watermark. Settled when its handler is through and all it published is durable."""
 
-    __slots__ = ("_located", "offset", "puts", "settled", "waiting")
+    __slots__ = ("_located", "offset", "puts", "settled", "timestamp_ms", "waiting")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
         """-1 while nobody knows it: the record is on its way to the broker."""
+        self.timestamp_ms = 0
+        """Of a record that was begun so."""
         self.waiting = 1
         """Unfinished parts: the handler, and each output that is not durable."""
         self.settled = False
         self.puts: list[Put[S]] = []
         self._located: asyncio.Future[None] | None = None
 
-    async def located(self) -> int:
-        """The offset, once it is known."""
+    async def located(self) -> None:
+        """Wait until the offset is known."""
         if self.offset < 0:
             self._located = self._located or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._located)
-        return self.offset
 
-    def locate(self, offset: int) -> None:
-        self.offset = offset
+    def locate(self, offset: int, timestamp_ms: int) -> None:
+        self.offset, self.timestamp_ms = offset, timestamp_ms
         if self._located is not None:
             self._located.set_result(None)
 
@@ -108,10 +109,10 @@ class EffectsLog(Generic[S]):
         self._entries.append(entry)
         return entry
 
-    def place(self, entry: Entry[S], offset: int) -> bool:
+    def place(self, entry: Entry[S], offset: int, timestamp_ms: int) -> bool:
         """Open what was begun before its offset was known. True when the watermark moved."""
         assert not self._entries or self._entries[-1].offset < offset, "a record takes its place before one that precedes it"
-        entry.locate(offset)
+        entry.locate(offset, timestamp_ms)
         self._entries.append(entry)
         return entry.settled and self._pass()
 

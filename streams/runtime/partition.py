@@ -221,7 +221,7 @@ class PartitionOwner(Generic[S]):
             return
         self._next = begun.offset + 1
         self._dispatch.placed()
-        if self.log.place(begun.entry, begun.offset):
+        if self.log.place(begun.entry, begun.offset, begun.timestamp_ms):
             self._moved()
 
     async def _handle(self, record: Record, entry: Entry[S]) -> None:
@@ -262,7 +262,8 @@ class PartitionOwner(Generic[S]):
     async def _bury(self, record: Record, entry: Entry[S], code: str, reason: str, attempts: int) -> None:
         """To dead letters, and past it. Not being able to write the dead letter stops the process instead."""
         if record.offset < 0:
-            record = replace(record, offset=await entry.located())
+            await entry.located()
+            record = replace(record, offset=entry.offset, timestamp_ms=entry.timestamp_ms)
         step = StepOfRecord(self, entry)
         step.publish(self._around.dead_letter(record, self._settings.group, code, reason, attempts))
         self._through(step)

@@ -102,8 +102,8 @@ def forget_the_watermark() -> Iterator[None]:
 def a_begun_record_is_done_when_it_is_durable() -> Iterator[None]:
     """The position passes a record that was begun early, whether or not its handler is through."""
 
-    def place(self: Any, entry: Any, offset: int) -> bool:
-        entry.locate(offset)
+    def place(self: Any, entry: Any, offset: int, timestamp_ms: int) -> bool:
+        entry.locate(offset, timestamp_ms)
         self.position = offset + 1
         self.settled += 1
         self._ready += entry.puts

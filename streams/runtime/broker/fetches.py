@@ -38,11 +38,11 @@ class Early:
         self.apart: dict[int, Begun[Any]] = {}
         """Durable, by offset, until they have their place among the records that are handed over."""
 
-    def durable(self, out: Outgoing, offset: int) -> Begun[Any] | None:
+    def durable(self, out: Outgoing, offset: int, timestamp_ms: int) -> Begun[Any] | None:
         if not self.written or self.written[0].out is not out:
             return None
         begun = self.written.popleft()
-        begun.offset = offset
+        begun.offset, begun.timestamp_ms = offset, timestamp_ms
         self.apart[offset] = begun
         return begun
 
@@ -211,7 +211,7 @@ class Fetches:
         records: list[Any] = []
         all_begun = True
         for at, (timestamp_ms, out) in enumerate(batch.records, offset):
-            begun = early.durable(out, at) if early is not None else None
+            begun = early.durable(out, at, timestamp_ms) if early is not None else None
             all_begun = all_begun and begun is not None
             records.append(begun or Record(topic, number, at, timestamp_ms, out.key, out.value, out.headers))
         return records, all_begun

@@ -33,7 +33,7 @@ class Desk:
         return Begun(out, Entry(-1), self._place) if self.room else None
 
     def _place(self, begun: Begun[str]) -> None:
-        begun.entry.locate(begun.offset)
+        begun.entry.locate(begun.offset, begun.timestamp_ms)
         self.placed.append((begun.offset, begun.out.value))
 
     def write(self, *values: bytes) -> tuple[Any, list[bool]]:
@@ -126,7 +126,7 @@ def test_the_position_passes_a_begun_record_when_it_is_through_and_has_its_place
     first, early = log.open(0), Entry[str](-1)
     log.apply(early, {"k": "state"})
     assert not log.settle(early)
-    assert not log.place(early, 1)
+    assert not log.place(early, 1, 0)
     assert log.get("k") == "state"
     assert log.settle(first)
     assert log.position == 2
@@ -140,7 +140,7 @@ def test_a_begun_record_does_not_take_a_place_before_one_that_precedes_it():
     log.begin(0)
     log.open(7)
     with pytest.raises(AssertionError, match="precedes"):
-        log.place(Entry(-1), 6)
+        log.place(Entry(-1), 6, 0)
 
 
 class Opened:
@@ -205,19 +205,19 @@ async def test_a_second_record_of_a_key_is_not_begun_beside_the_first():
 
 
 async def test_a_begun_record_that_cannot_be_handled_is_buried_under_its_own_offset():
-    buried: list[int] = []
+    buried: list[tuple[int, int]] = []
 
     class Refusing:
         async def handle(self, record: Any, step: Any) -> None:
             raise Undecodable("garbage", "no such thing")
 
     async with Opened(Refusing()) as opened:
-        opened.owner._around.dead_letter = lambda record, *_: buried.append(record.offset) or out(b"dead")  # type: ignore[func-returns-value]
+        opened.owner._around.dead_letter = lambda record, *_: buried.append((record.offset, record.timestamp_ms)) or out(b"dead")  # type: ignore[func-returns-value]
         begun = opened.begin(out(b"?"))
         for _ in range(10):
             await asyncio.sleep(0)
         assert buried == []
-        begun.offset = 0
+        begun.offset, begun.timestamp_ms = 0, 1_700_000_000_000
         begun.place()
         await until(lambda: buried)
-        assert buried == [0]
+        assert buried == [(0, 1_700_000_000_000)]
