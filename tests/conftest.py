@@ -33,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = run.Run()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that run whole deployments on the shared broker must run one after the other, in one worker."""
+    apart = [item.nodeid for item in items if "@" not in item.nodeid and item.get_closest_marker("xdist_group")]
+    if getattr(config.option, "loadgroup", False) and apart:
+        raise pytest.UsageError(f"pytest-xdist has not grouped {apart[0]}: install the versions of requirements.lock")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the broker and the database, whatever happened."""
     if RUN in config.stash:
