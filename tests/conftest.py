@@ -15,7 +15,9 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode leaves sys.path alone; `tests.support` is imported by name
 
-from tests.support import run, wall
+pytest.register_assert_rewrite("tests.simulation.conformance.cases")
+
+from tests.support import run, wall  # noqa: E402
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes says more of the machine than of the code
 settings.load_profile("untimed")

@@ -18,7 +18,7 @@ from streams.runtime import Outgoing, Publisher
 from tests.integration import ledger_world as world
 from tests.support import ledger_worker
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("system")]
 SESSION_MS = 1_500
 EVENTS, ROUNDS = 12_000, 8
 

@@ -17,6 +17,7 @@ def test_in_memory(case: Case) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.xdist_group("system")
 @every_case
 async def test_on_a_broker(case: Case, kafka_bootstrap: str, unique: str) -> None:
     async with real_wire(kafka_bootstrap, unique) as wire:
