@@ -1,6 +1,10 @@
-"""Faust's way from the consumer to an agent, without four tasks and three turns of the loop for every record.
+"""Faust's consumer, with two things changed: it reads what is committed alone, and a record's way to an agent is shorter.
 
-`Consumer.wait_first` is what Faust hands each record over with. It almost never has to wait: then nothing is made to wait with.
+Faust reads `read_uncommitted` unless it runs its own transactions. Rows of a transaction that was given up would be restored:
+their events would count as counted, though nobody was told of the rows, and their ids, in pages never written, as not seen.
+
+`Consumer.wait_first` is what Faust hands each record over with, in four tasks and three turns of the loop. It almost never has to
+wait: then nothing is made to wait with.
 """
 
 from __future__ import annotations
@@ -15,6 +19,18 @@ from mode.services import WaitResults
 
 
 class DirectConsumer(Consumer):
+    def _new_consumer_thread(self) -> Any:
+        thread: Any = super()._new_consumer_thread()
+        create = thread._create_worker_consumer
+
+        def create_for_committed(transport: Any) -> Any:
+            consumer = create(transport)
+            consumer._isolation_level = "read_committed"  # looked at when it starts; Faust has no setting for it
+            return consumer
+
+        thread._create_worker_consumer = create_for_committed
+        return thread
+
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:
         """As Faust's, but the first coroutine runs at once, in the caller's task, up to where it really waits."""
         first, *others = coros

@@ -193,7 +193,7 @@ class Runtime(Generic[S]):
             self._owners[tp] = self._owner_of(tp)
             self._owners[tp].start(closing.get(tp))
         if self._standby is not None:
-            for tp in self._standby.sources - set(self._owners):
+            for tp in sorted(self._standby.sources - set(self._owners)):
                 self._standby.follow(tp, self._kept.get(tp))
         self._kept.clear()
         self._opened(None)

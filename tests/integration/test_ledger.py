@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from unittest.mock import AsyncMock
 
+import msgspec
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from schemas import topics
 from schemas.codec import decode
 from schemas.events import AgentHealth, Alert
+from streams.ledger.fold import RowKey, Total, fold, row_of
 from streams.ledger.overseer import Overseer
 from streams.ledger.standing import Limits
-from streams.runtime import Fenced, Outgoing, Publisher, Transactions
+from streams.runtime import Fenced, Outgoing, Publisher, RuntimeFailed, Transactions
 from tests.integration import ledger_world as world
 from tests.support.ledger_worker import renamed
 
@@ -65,6 +69,29 @@ async def test_a_transaction_of_a_former_owner_is_refused(kafka_bootstrap: str, 
     await former.close()
     await owner.close()
     assert [record.value for record in await world.everything(kafka_bootstrap, rollups)] == [b"owner"]
+
+
+async def test_rows_of_a_transaction_that_was_not_committed_are_not_restored(kafka_bootstrap: str, unique: str):
+    """A worker died between the rows and the end of their transaction: nobody was told of them, and no page names their ids."""
+    await world.create(kafka_bootstrap, unique, partitions=1)
+    events = [world.call(number) for number in range(20)]
+    await world.send(kafka_bootstrap, unique, events)
+    rows: dict[RowKey, Total] = {}
+    for offset, event in enumerate(events):
+        key = row_of(event, 0)
+        assert key is not None
+        rows[key] = fold(rows.get(key), event, offset)
+    changelog, encode = renamed(unique)[topics.LEDGER_CALLS], msgspec.msgpack.encode
+    dying = Transactions(kafka_bootstrap, f"{unique}.ledger-0", group=f"{unique}.ledger")
+    await dying.open()
+    dying._producer.commit_transaction = AsyncMock(side_effect=KafkaConnectionError("killed"))
+    with pytest.raises(RuntimeFailed):
+        await dying.commit([Outgoing(changelog, encode(key), encode(row), partition=0) for key, row in rows.items()], {})
+    await world.send(kafka_bootstrap, unique, events[5:8])
+    async with world.counting(kafka_bootstrap, unique):
+        await world.caught_up(kafka_bootstrap, unique)
+    await dying.close()
+    assert world.counted(await world.rollups(kafka_bootstrap, unique)) == world.summed(events)
 
 
 async def test_records_that_were_not_delivered_are_fetched_again(kafka_bootstrap: str, unique: str):

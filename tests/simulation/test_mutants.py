@@ -8,14 +8,13 @@ from tests.simulation.mutants import MUTANTS, Mutant, begin_without_holding_the_
 from tests.simulation.sweep import sweep
 
 BOUND = 300
-RARE: dict[Mutant, tuple[int, ...]] = {begin_without_holding_the_fence: (1617, 4541, 5201)}
-"""Mutants that about one schedule in a thousand shows: seeds of which one does."""
+RARE: dict[Mutant, int] = {begin_without_holding_the_fence: 1500}
+"""Mutants that about one schedule in a thousand shows: the seed near which one does."""
 
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.__name__) for mutant in MUTANTS])
 def test_a_broken_promise_is_noticed(mutant: Mutant) -> None:
-    known = RARE.get(mutant, (0,))
-    seeds = [seed for each in known for seed in range(each, each + BOUND // len(known))]
+    first = RARE.get(mutant, 0)
     with mutant():
-        summary = sweep(seeds, stop_after=1)
-    assert summary.failures, f"{BOUND} schedules from the seeds {known} on, and nobody noticed"
+        summary = sweep(range(first, first + BOUND), stop_after=1)
+    assert summary.failures, f"{BOUND} schedules from seed {first} on, and nobody noticed"

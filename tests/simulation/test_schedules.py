@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.simulation.plan import draw, parse
@@ -23,6 +27,26 @@ def test_a_seed_always_takes_the_same_way() -> None:
     for seed in (3, 17, 42):
         first, second = run(draw(seed), trace=True), run(draw(seed), trace=True)
         assert (first.steps, first.trace, first.faults) == (second.steps, second.trace, second.faults)
+
+
+def test_a_seed_takes_the_same_way_in_every_process() -> None:
+    """Python orders sets of text differently in each; what walks through one must sort it."""
+    program = (
+        "from tests.simulation.plan import draw\n"
+        "from tests.simulation.schedule import run\n"
+        "print([(found.steps, found.seconds) for found in (run(draw(seed)) for seed in (*range(12), 1617))])"
+    )
+    ways = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "2")
+    ]
+    assert ways[0] == ways[1]
 
 
 def test_what_a_failure_prints_is_the_plan_it_names() -> None:

@@ -82,7 +82,7 @@ class Fetches:
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """These are the member's from now on, and no others. They are read from where they are next sought."""
-        for partition in partitions:
+        for partition in sorted(partitions):
             self._consumer.seek(partition, 0)  # any position: while aiokafka looks for one it does not heed the pause
             self._consumer.pause(partition)
         for partition in self._positions.keys() - set(partitions):
