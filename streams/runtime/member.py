@@ -44,6 +44,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._revoked = revoked
         self._due: list[tuple[TopicPartition, int, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._guarded: Any = None
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
@@ -192,10 +193,30 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         # aiokafka never tells its assignor; without it a member that was away claims partitions others have had since
-        self._assignor.on_generation_assignment(self._consumer._coordinator.generation)
+        coordinator = self._consumer._coordinator
+        self._assignor.on_generation_assignment(coordinator.generation)
+        if coordinator is not self._guarded:
+            commit_as_member_only(coordinator)
+            self._guarded = coordinator
         partitions = set(assigned)
         self._fetches.assigned(partitions)
         self._assigned(partitions)
+
+
+def commit_as_member_only(coordinator: Any) -> None:
+    """Let aiokafka's coordinator send no commit while it is in no generation.
+
+    A broker takes such a commit for that of a lone consumer, and accepts it while the group has no living member: who was away
+    for longer than its session, and comes back to a group whose others are away, would put the position back.
+    """
+    commit = coordinator._do_commit_offsets
+
+    async def guarded(assignment: Any, offsets: Any) -> None:
+        if coordinator.generation < 0:
+            raise kafka_errors.UnknownMemberIdError
+        await commit(assignment, offsets)
+
+    coordinator._do_commit_offsets = guarded
 
 
 def _own_sticky_assignor() -> type[StickyPartitionAssignor]:

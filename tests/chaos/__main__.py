@@ -64,17 +64,13 @@ async def chaos(
                         happened.append(await it.postgres_restarts(given.restarts))
                     case "rolling":
                         happened.append(await it.rolling_restart())
-            oracle.sending = False
-            await oracle.answered(180)
-            await asyncio.sleep(3)
-            verdict = await oracle.verdict()
+            verdict = await oracle.finish(180)
             exits = [f"{worker.name} ended {len(worker.exits)} times by itself" for worker in fleet.workers if worker.exits]
             if not verdict.good:
                 report(fleet.tails())
                 report("dead letters: " + "; ".join(oracle.dead[:5]))
                 report("failed: " + "; ".join({str(m.error) for m in oracle.sent.values() if m.status == "failed"}))
-                for message in [m for m in oracle.sent.values() if m.at and (not m.ids or len(m.ids) > 1)][:10]:
-                    report(f"  {message}")
+                report(oracle.wrong())
                 given.keep = True
             return happened, verdict, exits
     finally:

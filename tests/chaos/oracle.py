@@ -20,6 +20,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 PARTITIONS = 4
+LATE_S = 3.0
+"""How long after the last answer a second one to the same message is still looked for."""
 COMPLAINT = "This is terrible, order #10{:02d}, reference {}, came broken and nobody answers me."
 TEXTS = (
     COMPLAINT,
@@ -75,7 +77,8 @@ class Oracle:
     def __init__(self, bootstrap: str, shop_url: str, rate: float) -> None:
         self.bootstrap, self.shop_url, self.rate = bootstrap, shop_url, rate
         self.sent: dict[str, Sent] = {}
-        self.sending = True
+        self._sending = True
+        self._all_sent = asyncio.Event()
         self.dead: list[str] = []
         self._mark = uuid.uuid4().hex[:6]
         self._seen: set[tuple[str, int, int]] = set()
@@ -87,13 +90,19 @@ class Oracle:
         """Messages that are to be sent without a pause."""
 
     async def send(self) -> None:
-        """Until `sending` is cleared. A message counts once the broker has acknowledged it."""
+        """Until `finish`. A message counts once the broker has acknowledged it."""
+        try:
+            await self._send_at_rate()
+        finally:
+            self._all_sent.set()
+
+    async def _send_at_rate(self) -> None:
         began, due = time.monotonic(), 0.0
-        while self.sending:
+        while self._sending:
             producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True, request_timeout_ms=8000)
             try:
                 await producer.start()
-                while self.sending:
+                while self._sending:
                     message = self._message(self._number)
                     # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
                     body = json.dumps(message.body).encode()
@@ -192,7 +201,20 @@ class Oracle:
         while self.open and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
 
-    async def verdict(self) -> Verdict:
+    async def finish(self, patience_s: float) -> Verdict:
+        """Send no more, let what is on its way be acknowledged, and wait for its answers and for second ones."""
+        self._sending = False
+        await self._all_sent.wait()
+        await self.answered(patience_s)
+        await asyncio.sleep(LATE_S)
+        return await self._verdict()
+
+    def wrong(self, most: int = 10) -> str:
+        """The messages without a response or with two, for a failure to show."""
+        wrong = [message for message in self.sent.values() if message.at and len(message.ids) != 1]
+        return "\n".join(str(message) for message in wrong[:most])
+
+    async def _verdict(self) -> Verdict:
         actions = Counter[str]()
         for action in (await self._actions())["actions"]:
             if action["tool"] == "SLACK_SEND_MESSAGE" and action["successful"]:

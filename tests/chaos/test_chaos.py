@@ -24,10 +24,8 @@ async def test_kills_a_zombie_and_a_broker_restart_lose_nothing_and_do_nothing_t
         await chaos.kills(4)
         await chaos.freezes(1, session_s=1.5)
         await chaos.broker_restarts(1)
-        oracle.sending = False
-        await oracle.answered(60)
-        verdict = await oracle.verdict()
-        assert verdict.good, f"{verdict}\n{fleet.tails()}"
+        verdict = await oracle.finish(60)
+        assert verdict.good, f"{verdict}\n{oracle.wrong()}\n{fleet.tails()}"
         assert verdict.messages > 20
         for worker in fleet.workers:
             worker.signal(signal.SIGTERM)

@@ -56,7 +56,7 @@ class Consumer:
         self._rejoin = asyncio.Event()
         self._closing = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
-        self._coordinator = SimpleNamespace(generation=-1)
+        self._coordinator = SimpleNamespace(generation=-1, _do_commit_offsets=self._commit_once)
         self._member = ""
         self._fresh = True
 
@@ -249,12 +249,8 @@ class Consumer:
             if tp not in self._places:
                 raise kafka_errors.IllegalStateError(f"Partition {tp} is not assigned")
 
-        def request(answer: Any) -> None:  # with the generation of the moment it is sent again
-            self._broker.groups.commit(self._group or "", self._member, self._coordinator.generation, dict(offsets))
-            answer(None)
-
         try:
-            await ask(self._broker, self._process, "offset_commit", request)
+            await self._commit_until_answered(offsets)
         except (
             kafka_errors.UnknownMemberIdError,
             kafka_errors.IllegalGenerationError,
@@ -262,6 +258,20 @@ class Consumer:
         ) as error:
             self._told(type(error))
             raise kafka_errors.CommitFailedError("the group has already rebalanced") from error
+
+    async def _commit_until_answered(self, offsets: Mapping[TopicPartition, int]) -> None:
+        while True:
+            try:
+                await self._coordinator._do_commit_offsets(None, offsets)
+                return
+            except Lost:
+                await asyncio.sleep(BACKOFF_S)
+
+    async def _commit_once(self, assignment: Any, offsets: Mapping[TopicPartition, int]) -> None:
+        """With the generation of the moment, which may be none."""
+        generation = self._coordinator.generation
+        request = told(self._broker.groups.commit, self._group or "", self._member, generation, dict(offsets))
+        await self._broker.ask(self._process, "offset_commit", request)
 
     def _told(self, error: type[Exception]) -> None:
         """A heartbeat or a commit was refused."""

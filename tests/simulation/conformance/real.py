@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
@@ -43,7 +44,7 @@ async def real_wire(bootstrap: str, prefix: str) -> AsyncIterator[RealWire]:
     await admin.start()
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     try:
-        await admin.create_topics([NewTopic(prefix, 2, 1, topic_configs=COMPACTED_AT_ONCE)])
+        await admin.create_topics([NewTopic(prefix, 2, 1)])
         await client.bootstrap()
         await client._wait_on_metadata(prefix)
         wire = RealWire(bootstrap, prefix, admin, client)
@@ -245,7 +246,9 @@ class RealWire:
         _check(_codes(await self._send(CoordinationType.GROUP, group, request)))
 
     async def compact(self) -> None:
-        """The cleaner looks every 15 s at what is not in the active segment."""
+        """The cleaner looks every 15 s at what is not in the active segment. Until now it had to leave the topic alone."""
+        [answer] = await self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self._topic, COMPACTED_AT_ONCE)])
+        _check([code for code, *_ in answer.resources])
         pid, epoch = await self.init()
         before = len((await self.read(committed=False))[0])
         await self.produce(pid, epoch, 0, [(b"roll", b"the segment")])
