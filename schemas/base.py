@@ -62,11 +62,11 @@ class Event(BaseModel):
         return self.conversation_id
 
 
-E = TypeVar("E", bound=Event)
+M = TypeVar("M", bound=BaseModel)
 
 
-def trusted(kind: type[E], fields: Mapping[str, Any]) -> E:
-    """An event of values that are known to be of its fields' types: our own, or read by a schema that says so.
+def trusted(kind: type[M], fields: Mapping[str, Any]) -> M:
+    """An event, or a part of one, of values that are known to be of its fields' types: our own, or read by a schema that says so.
 
     Pydantic would check each once more, which takes four times as long; every message becomes some forty events.
     """
@@ -76,18 +76,23 @@ def trusted(kind: type[E], fields: Mapping[str, Any]) -> E:
         if name not in fields:
             values[name] = factory()
     made = _new(kind)
-    _set(made, "__dict__", values)
-    _set(made, "__pydantic_fields_set__", names)
-    _set(made, "__pydantic_extra__", None)
-    _set(made, "__pydantic_private__", None)
+    _set_values(made, values)
+    _set_names(made, names)
+    _set_extra(made, None)
+    _set_private(made, None)
     return made
 
 
-_new, _set = object.__new__, object.__setattr__
+_new = object.__new__
+_set_values, _set_names, _set_extra, _set_private = (
+    vars(BaseModel)[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+"""What `object.__setattr__` finds anew each time, of a model that forbids to be changed."""
 
 
 @cache
-def _shape(kind: type[Event]) -> tuple[set[str], dict[str, Any], tuple[tuple[str, Callable[[], Any]], ...]]:
+def _shape(kind: type[BaseModel]) -> tuple[set[str], dict[str, Any], tuple[tuple[str, Callable[[], Any]], ...]]:
     """(every name, every field in order with its default, what makes the defaults that must not be shared)."""
     blank = {name: None if field.is_required() else field.default for name, field in kind.model_fields.items()}
     factories = tuple(

@@ -13,7 +13,7 @@ from agents.journal import Entry
 from streams.runtime import Outgoing, Step
 
 
-class Execution(msgspec.Struct, frozen=True, array_like=True):
+class Execution(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is remembered of one execution. Entries outlive an attempt, so the next one goes on where it failed."""
 
     entries: dict[str, Entry] = {}

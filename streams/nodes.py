@@ -250,7 +250,7 @@ def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:
     earlier = decode(value, headers)
     if not isinstance(earlier, NodeCompleted) or earlier.outcome is Outcome.RETRYABLE:
         return None
-    ended = {"id": derive(task.execution_id, task.attempt, "completed"), "attempt": task.attempt, "epoch": task.epoch}
+    ended = {"id": derive(task.execution_id, str(task.attempt), "completed"), "attempt": task.attempt, "epoch": task.epoch}
     return outgoing(earlier.model_copy(update=ended))
 
 
@@ -278,7 +278,7 @@ def _completion(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, durat
 
 def _completed(task: NodeTask, ending: Ending, meter: Meter, now_ms: int, duration_ms: int) -> NodeCompleted:
     completed = {
-        "id": derive(task.execution_id, task.attempt, "completed"),
+        "id": derive(task.execution_id, str(task.attempt), "completed"),
         "time_ms": now_ms,
         "conversation_id": task.conversation_id,
         "run_id": task.run_id,

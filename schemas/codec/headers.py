@@ -29,17 +29,26 @@ def cloud_event(event: Event | InboundMessage, encoding: Encoding, source: str) 
             ("ce_id", event.message_id.encode()),
             kind,
             origin,
-            ("ce_subject", event.conversation_id.encode()),
+            _subject(event.conversation_id),
             content,
         )
-    happened = ("ce_time", rfc3339(event.time_ms))
     if not event.conversation_id:
-        return (version, ("ce_id", event.id.encode()), kind, origin, happened, content)
-    subject = ("ce_subject", event.conversation_id.encode())
-    return (version, ("ce_id", event.id.encode()), kind, origin, happened, subject, content)
+        return (version, ("ce_id", event.id.encode()), kind, origin, _happened(event.time_ms), content)
+    subject = _subject(event.conversation_id)
+    return (version, ("ce_id", event.id.encode()), kind, origin, _happened(event.time_ms), subject, content)
 
 
 @lru_cache(maxsize=1024)
+def _happened(time_ms: int) -> tuple[str, bytes]:
+    return ("ce_time", rfc3339(time_ms))
+
+
+@lru_cache(maxsize=4096)
+def _subject(conversation_id: str) -> tuple[str, bytes]:
+    """The same for the dozen records of a run: what is made for each of them is most of what the collector looks at."""
+    return ("ce_subject", conversation_id.encode())
+
+
 def rfc3339(time_ms: int) -> bytes:
     """Milliseconds since 1970 as `2026-11-23T16:02:00.123Z`; the year 9999 is the end of time."""
     seconds, millis = divmod(time_ms, 1000)

@@ -159,17 +159,18 @@ def request(turn: Turn, node: Node, state: NodeState) -> None:
     deadline_ms = None if node.timeout_ms is None else turn.event.time_ms + node.timeout_ms
     if deadline_ms is not None:
         turn.remind(TimerKind.ATTEMPT, node.id, deadline_ms, execution_id, state.attempt)
+    attempt = str(state.attempt)
     turn.audit(
         events.NodeRequested,
         node.id,
-        state.attempt,
+        attempt,
         node_id=node.id,
         execution_id=execution_id,
         agent=node.agent,
         attempt=state.attempt,
     )
     task = {
-        "id": derive(execution_id, state.attempt),
+        "id": derive(execution_id, attempt),
         "time_ms": turn.event.time_ms,
         "conversation_id": turn.event.conversation_id,
         "run_id": turn.run.run_id,

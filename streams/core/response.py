@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.base import Event, usd
+from schemas.base import Event, trusted, usd
 from schemas.events import CustomerResponse, NodeStatus, TraceEntry
 from schemas.ids import derive
 from schemas.workflow.definition import END
@@ -72,21 +72,22 @@ def assemble(run: Run, graph: Graph | None, gone: str | None) -> RunEnd:
 
 def of_run(cause: Event, run: Run, end: RunEnd) -> CustomerResponse:
     """The response of a finished run."""
-    return CustomerResponse(
-        id=derive(run.run_id, "response"),
-        time_ms=cause.time_ms,
-        conversation_id=cause.conversation_id,
-        message_id=run.message.message_id,
-        run_id=run.run_id,
-        status=end.status,
-        text=end.text,
-        outputs={name: run.nodes[name].output for name in run.order},
-        cost_usd=usd(end.cost_micro_usd),
-        duration_ms=max(0, cause.time_ms - run.message.received_ms),
-        trace=end.trace,
-        workflow=f"{run.message.workflow}@{run.message.version}",
-        error=end.error,
-    )
+    fields = {
+        "id": derive(run.run_id, "response"),
+        "time_ms": cause.time_ms,
+        "conversation_id": cause.conversation_id,
+        "message_id": run.message.message_id,
+        "run_id": run.run_id,
+        "status": end.status,
+        "text": end.text,
+        "outputs": {name: run.nodes[name].output for name in run.order},
+        "cost_usd": usd(end.cost_micro_usd),
+        "duration_ms": max(0, cause.time_ms - run.message.received_ms),
+        "trace": end.trace,
+        "workflow": f"{run.message.workflow}@{run.message.version}",
+        "error": end.error,
+    }
+    return trusted(CustomerResponse, fields)
 
 
 def refused(event: Event, message: Message, bound: int) -> CustomerResponse:
@@ -117,15 +118,16 @@ def _cost(run: Run) -> int:
 
 
 def _entry(name: str, node: NodeState, graph: Graph) -> TraceEntry:
-    return TraceEntry(
-        node=name,
-        agent=graph.nodes[name].agent,
-        status=STATUS[node.phase],
-        duration_ms=node.duration_ms,
-        attempts=node.attempt,
-        cost_usd=usd(node.cost_micro_usd),
-        tools=list(node.tools),
-        models=list(node.models),
-        preview=text_of(node.output)[:PREVIEW_CHARACTERS],
-        error=node.error,
-    )
+    fields = {
+        "node": name,
+        "agent": graph.nodes[name].agent,
+        "status": STATUS[node.phase],
+        "duration_ms": node.duration_ms,
+        "attempts": node.attempt,
+        "cost_usd": usd(node.cost_micro_usd),
+        "tools": list(node.tools),
+        "models": list(node.models),
+        "preview": text_of(node.output)[:PREVIEW_CHARACTERS],
+        "error": node.error,
+    }
+    return trusted(TraceEntry, fields)

@@ -40,7 +40,7 @@ class Phase(StrEnum):
 OPEN = frozenset({Phase.RUNNING, Phase.WAITING})
 
 
-class Reused(msgspec.Struct, frozen=True, array_like=True):
+class Reused(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A node of an old run whose end is taken over."""
 
     node_id: str
@@ -50,7 +50,7 @@ class Reused(msgspec.Struct, frozen=True, array_like=True):
     reason: str | None = None
 
 
-class Rerun(msgspec.Struct, frozen=True, array_like=True):
+class Rerun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The run that is run again, and where from."""
 
     run_id: str
@@ -60,7 +60,7 @@ class Rerun(msgspec.Struct, frozen=True, array_like=True):
     """In the order in which they ended. Emptied once the new run has taken them over."""
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The message a run answers, or one that waits for its turn."""
 
     event_id: str
@@ -103,7 +103,7 @@ def rerun_of(event: RerunRequested) -> Rerun:
     return Rerun(event.rerun_of, event.from_node, event.ordinal, nodes)
 
 
-class NodeState(msgspec.Struct, frozen=True, array_like=True):
+class NodeState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     phase: Phase
     attempt: int = 0
     output: Any = None
@@ -117,7 +117,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     tools: tuple[str, ...] = ()
 
 
-class Run(msgspec.Struct, frozen=True, array_like=True):
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message on its way through one version of one workflow."""
 
     run_id: str
@@ -147,7 +147,7 @@ def idle_timer(conversation_id: str, conversation: Conversation) -> str:
     return derive(conversation_id, "idle", conversation.ordinal)
 
 
-class Timer(msgspec.Struct, frozen=True, array_like=True):
+class Timer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something to be reminded of. The owner of the partition fires it as an event when it is due."""
 
     timer_id: str
@@ -157,7 +157,7 @@ class Timer(msgspec.Struct, frozen=True, array_like=True):
     kind: TimerKind = TimerKind.RETRY
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node may spend of its conversation's budget, from its request until its last attempt has told what it cost."""
 
     run_id: str
@@ -171,7 +171,7 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     """The latest attempt whose cost is in `spent_micro_usd`."""
 
 
-class Conversation(msgspec.Struct, frozen=True, array_like=True):
+class Conversation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: int = 0
     """Raised when a human takes over; completions of an older epoch are not acted upon."""
     ordinal: int = 0

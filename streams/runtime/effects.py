@@ -2,6 +2,8 @@
 
 The watermark is the first offset whose record is not settled. Only puts of records below it are handed out for a commit,
 together with the position they belong to; so a commit never carries state newer than its position.
+
+There are thousands of entries and puts at any time. None is part of a cycle, so the collector need not look at them.
 """
 
 from __future__ import annotations
@@ -12,25 +14,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
+import msgspec
+
 from streams.runtime.model import S
 from streams.runtime.store import StateStore
 
 
-class Entry(Generic[S]):
+class Entry(msgspec.Struct, Generic[S], eq=False, gc=False):
     """One record past the watermark. Settled when its handler is through and all it published is durable."""
 
-    __slots__ = ("_located", "offset", "puts", "settled", "timestamp_ms", "waiting")
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-        """-1 while nobody knows it: the record is on its way to the broker."""
-        self.timestamp_ms = 0
-        """Of a record that was begun so."""
-        self.waiting = 1
-        """Unfinished parts: the handler, and each output that is not durable."""
-        self.settled = False
-        self.puts: list[Put[S]] = []
-        self._located: asyncio.Future[None] | None = None
+    offset: int
+    """-1 while nobody knows it: the record is on its way to the broker."""
+    timestamp_ms: int = 0
+    """Of a record that was begun so."""
+    waiting: int = 1
+    """Unfinished parts: the handler, and each output that is not durable."""
+    settled: bool = False
+    puts: tuple[Put[S], ...] = ()
+    _located: asyncio.Future[None] | None = None
 
     async def located(self) -> None:
         """Wait until the offset is known."""
@@ -44,8 +45,7 @@ class Entry(Generic[S]):
             self._located.set_result(None)
 
 
-@dataclass(slots=True)
-class Put(Generic[S]):
+class Put(msgspec.Struct, Generic[S], gc=False):
     """A state to be written. Versions tell which of two puts of a key came later."""
 
     key: str
@@ -53,8 +53,7 @@ class Put(Generic[S]):
     version: int
 
 
-@dataclass(slots=True)
-class Journal(Put[S]):
+class Journal(Put[S], eq=False, gc=True):
     """A put that does not wait for the position."""
 
     durable: asyncio.Future[None]
@@ -71,8 +70,7 @@ class Batch(Generic[S]):
     journals: list[Journal[S]]
 
 
-@dataclass(slots=True)
-class _Pending(Generic[S]):
+class _Pending(msgspec.Struct, Generic[S], gc=False):
     """The uncommitted puts of one key."""
 
     latest: Put[S]
@@ -137,7 +135,7 @@ class EffectsLog(Generic[S]):
         for key, state in puts.items():
             self._version += 1
             put = Put(key, state, self._version)
-            entry.puts.append(put)
+            entry.puts += (put,)
             pending = self._pending.get(key)
             if pending is None:
                 pending = self._pending[key] = _Pending(put)

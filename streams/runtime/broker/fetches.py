@@ -210,7 +210,7 @@ class Fetches:
         early = self._early.get(partition)
         records: list[Any] = []
         all_begun = True
-        for at, (timestamp_ms, out) in enumerate(batch.records, offset):
+        for at, (out, timestamp_ms) in enumerate(zip(batch.records, batch.times_ms, strict=True), offset):
             begun = early.durable(out, at, timestamp_ms) if early is not None else None
             all_begun = all_begun and begun is not None
             records.append(begun or Record(topic, number, at, timestamp_ms, out.key, out.value, out.headers))

@@ -26,13 +26,14 @@ _WRITTEN_BEFORE = kafka_errors.DuplicateSequenceNumber.errno
 class Batch:
     """Records of one partition that travel together."""
 
-    __slots__ = ("_builder", "_built", "late", "records")
+    __slots__ = ("_builder", "_built", "late", "records", "times_ms")
 
     def __init__(self, size: int) -> None:
         self._builder: Any = DefaultRecordBatchBuilder(MAGIC, 0, 0, -1, -1, 0, size)
         self._built: bytes | None = None
-        self.records: list[tuple[int, Outgoing]] = []
-        """(timestamp in ms, record)."""
+        self.records: list[Outgoing] = []
+        self.times_ms: list[int] = []
+        """Of the records, in their order."""
         self.late = 0
         """How many of them nobody in this process has begun to work on."""
 
@@ -43,7 +44,8 @@ class Batch:
             at = time.time_ns() // 1_000_000
         if self._builder.append(len(self.records), at, out.key, out.value, list(out.headers)) is None:
             return False
-        self.records.append((at, out))
+        self.records.append(out)
+        self.times_ms.append(at)
         return True
 
     def seal(self, producer_id: int, epoch: int, sequence: int) -> bytes:

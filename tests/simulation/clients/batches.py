@@ -25,14 +25,16 @@ class SimulatedBatch:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.records: list[tuple[int, Outgoing]] = []
+        self.records: list[Outgoing] = []
+        self.times_ms: list[int] = []
         self.late = 0
 
     def append(self, out: Outgoing) -> bool:
         at = self.batch.now_ms if out.timestamp_ms is None else out.timestamp_ms
         if self.batch.append(key=out.key, value=out.value, timestamp=at, headers=list(out.headers)) is None:
             return False
-        self.records.append((at, out))
+        self.records.append(out)
+        self.times_ms.append(at)
         return True
 
 

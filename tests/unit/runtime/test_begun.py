@@ -39,7 +39,7 @@ class Desk:
     def write(self, *values: bytes) -> tuple[Any, list[bool]]:
         """The batch they travel in, and which of them were begun."""
         travelling = batch(*values)
-        return travelling, [self.fetches.begin(TP, out) for _, out in travelling.records]
+        return travelling, [self.fetches.begin(TP, out) for out in travelling.records]
 
     def caught_up(self) -> None:
         self.fetches.take(as_fetched(5, b"x"), 5)
