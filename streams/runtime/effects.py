@@ -3,7 +3,7 @@
 The watermark is the first offset whose record is not settled. Only puts of records below it are handed out for a commit,
 together with the position they belong to; so a commit never carries state newer than its position.
 
-There are thousands of entries and puts at any time. None is part of a cycle, so the collector need not look at them.
+There are thousands of entries and puts at any time. None stays in a cycle, so the collector need not look at them.
 """
 
 from __future__ import annotations
