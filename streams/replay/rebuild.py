@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+
+from aiokafka import TopicPartition
 
 from streams.projector import PROJECTED, Partition, Projector
 from streams.replay.window import Window, window
@@ -74,8 +77,7 @@ async def rebuild(
         except store.overtaken:
             taken_over = True
             report("a running projector has taken the rest over")
-            wanted: dict[Partition, int] = {(tp.topic, tp.partition): end for tp, end in ends.items() if beginnings[tp] < end}
-            await _reached(store, wanted, report, patience_s)
+            await _reached(store, Window(reader, beginnings, ends, ()), report, patience_s)
     finally:
         await reader.stop()
     return Rebuilt(len(work.period), time.monotonic() - began, taken_over)
@@ -101,16 +103,31 @@ class _Work:
                 self.report(f"{done:,} of {total:,} records")
 
 
-async def _reached(store: Store, wanted: Mapping[Partition, int], report: Callable[[str], None], patience_s: float) -> None:
+async def taken(reader: Reader, progress: Mapping[Partition, int], ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether a store that has come to `progress` has every record before `ends`; a partition it does not name, from 0.
+
+    The last record is looked for in the log, since what stands between it and the end may be transaction markers alone.
+    """
+    starts = {tp: min(end, progress.get((tp.topic, tp.partition), 0)) for tp, end in ends.items()}
+    async with aclosing(Window(reader, starts, ends, ()).batches()) as rest:
+        async for raws in rest:
+            if raws:
+                return False
+    return True
+
+
+async def _reached(store: Store, period: Window, report: Callable[[str], None], patience_s: float) -> None:
     """Wait until somebody else has filled the store, as long as that comes closer."""
     left, moved = -1, time.monotonic()
     while True:
         progress = await store.progress()
-        behind = sum(max(0, end - progress.get(partition, 0)) for partition, end in wanted.items())
-        if not behind:
-            return
+        behind = sum(
+            max(0, end - max(period.starts[tp], progress.get((tp.topic, tp.partition), 0))) for tp, end in period.ends.items()
+        )
         if behind != left:
             left, moved = behind, time.monotonic()
+        elif await taken(period.reader, progress, period.ends):
+            return
         elif time.monotonic() - moved > patience_s:
             raise RuntimeFailed(
                 f"the projector that took the rebuild over has not moved for {patience_s:g} s and is {behind:,} records behind: "

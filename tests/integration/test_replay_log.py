@@ -20,6 +20,7 @@ from streams.replay.rebuild import Store, missing, rebuild
 from streams.replay.republish import republish
 from streams.replay.window import window
 from streams.runtime import Outgoing, Record, RuntimeFailed
+from streams.runtime.transaction import Transactions
 from streams.wire import outgoing
 from tests.integration.projector_log import everything, run
 from tests.integration.runtime_world import World, a_world
@@ -153,16 +154,21 @@ class Overtaken:
 
 @pytest.mark.postgres
 async def test_a_rebuild_waits_for_a_projector_that_takes_it_over(world: World, database: str):
-    """Rows are the same, whoever wrote the rest."""
+    """Rows are the same, whoever wrote the rest. The log ends as the ledger's topics do, in the marker of a transaction."""
     name = world.topic("log")
     await world.create(2, names=["log"])
     sent = [event for conversation in ("ann", "bob", "cid") for turn in (1, 2) for event in run(conversation, turn)]
-    await world.publisher.send(Outgoing(name, out.key, out.value, out.headers) for out in map(outgoing, sent))
+    outs = [Outgoing(name, out.key, out.value, out.headers) for out in map(outgoing, sent)]
+    await world.publisher.send(outs[:-1])
+    transactions = Transactions(world.bootstrap, name, group=name)
+    await transactions.open()
+    await transactions.commit(outs[-1:], {})
+    await transactions.close()
     async with await open_pool(database) as pool:
         await migrate(pool)
         store = Store(lambda: reset(pool), lambda: progress(pool), OvertakenError)
         alone = await rebuild(world.bootstrap, Projector(PostgresProjection(pool)), store, topics=(name,))
-        assert (alone.records, alone.taken_over) == (len(sent), False)
+        assert (alone.records, alone.taken_over) == (len(sent) + 1, False)
         before = await everything(pool)
         assert len(before["workflow_executions"]) == 6
 

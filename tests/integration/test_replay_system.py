@@ -12,7 +12,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from connectors.postgres.pool import open_pool
+from connectors.postgres.projection import progress
 from streams.deadletters import KEPT_BYTES
+from streams.projector import PROJECTED
+from streams.replay.rebuild import taken
+from streams.runtime.reading import Reader as LogReader
 from tests.support.system import PATIENCE_SECONDS, System, environ, hil, message, produce, reading, start
 
 pytestmark = pytest.mark.xdist_group("replay")
@@ -77,12 +82,18 @@ async def rows(system: System) -> dict[str, list[str]]:
         await connection.close()
 
 
-async def settled_rows(system: System, enough: Any) -> dict[str, list[str]]:
-    """The tables once `enough` holds of them: the projector is a moment behind."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not enough(found := await rows(system)):
-            await asyncio.sleep(0.05)
-    return found
+async def settled_rows(system: System) -> dict[str, list[str]]:
+    """The tables once everything that is in the log now has been copied: the projector is a moment behind."""
+    reader = LogReader(system.bootstrap, PROJECTED)
+    await reader.start()
+    try:
+        ends = await reader.ends()
+        async with asyncio.timeout(PATIENCE_SECONDS), await open_pool(system.addresses["database_url"]) as pool:
+            while not await taken(reader, await progress(pool), ends):
+                await asyncio.sleep(0.05)
+    finally:
+        await reader.stop()
+    return await rows(system)
 
 
 async def test_verification_finds_no_difference_in_what_the_system_decided(system: System, unique: str, tmp_path: Path):
@@ -175,10 +186,12 @@ async def test_a_record_is_copied_with_where_it_came_from_and_never_into_our_own
 async def test_a_rebuild_beside_a_running_projector_gives_the_same_rows(system: System, unique: str):
     await buried(system, 1, b"garbage", key=f"{unique}-garbage".encode())
     await answered(system, message("Where is order #1003?", unique), message("hello", f"{unique}-2"))
-    before = await settled_rows(system, lambda found: sum(f"{unique}" in row for row in found["messages"]) == 4)
+    before = await settled_rows(system)
+    assert sum(unique in row for row in before["messages"]) == 4
     assert "rebuilt" in type_(system, "rebuild", "--accept-loss")
     assert await rows(system) == before
     [response] = await answered(system, message("and another", f"{unique}-3"))
-    after = await settled_rows(system, lambda found: sum(response["run_id"] in row for row in found["messages"]) == 2)
+    after = await settled_rows(system)
+    assert sum(response["run_id"] in row for row in after["messages"]) == 2
     assert all(set(before[table]) <= set(after[table]) for table in TABLES), "the projector went on from there"
     assert system.process.poll() is None
