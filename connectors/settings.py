@@ -53,6 +53,8 @@ class Settings:
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
     standby: bool = False
     """HIL_STANDBY: on or off; follow the states of partitions that others own, to take them over sooner."""
+    metrics: str | None = None
+    """HIL_METRICS: `host:port` at which a process serves its metrics to Prometheus; nowhere when not set."""
     conversation_ttl_s: int = CONVERSATION_TTL_S
     """HIL_CONVERSATION_TTL: how long a conversation may be idle before its state is forgotten."""
     node_concurrency: int | None = None
@@ -124,6 +126,7 @@ class Settings:
             instance=reader.text("HIL_INSTANCE"),
             session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
             standby=reader.switch("HIL_STANDBY"),
+            metrics=reader.listen("HIL_METRICS"),
             conversation_ttl_s=reader.duration("HIL_CONVERSATION_TTL", 10 * YEAR_S) or CONVERSATION_TTL_S,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
             daily_budget=reader.dollars("HIL_DAILY_BUDGET"),
@@ -161,6 +164,7 @@ VARIABLES = frozenset(
         "HIL_INSTANCE",
         "HIL_SESSION_TIMEOUT_MS",
         "HIL_STANDBY",
+        "HIL_METRICS",
         "HIL_CONVERSATION_TTL",
         "HIL_NODE_CONCURRENCY",
         "HIL_DAILY_BUDGET",
@@ -266,6 +270,18 @@ class _Reader:
         if not usable:
             # The value may hold a password, so it is not repeated.
             self.faults.append(f"{name} is not a URL that starts with {schemes[0]}://: set it to, for example, {example}")
+            return None
+        return text
+
+    def listen(self, name: str) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        host, _, port = text.rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and int(port) <= 65535 and not set(host) & set("/ ,")):
+            self.faults.append(
+                f"{name} is {text!r}: set it to host:port, as in 127.0.0.1:9464, with port 0 for a free one, or unset it"
+            )
             return None
         return text
 

@@ -33,6 +33,14 @@ class Health:
         """By model, those that were ever called."""
         return {name: breaker.state for name, breaker in self._breakers.items()}
 
+    def shown(self) -> dict[str, ModelState]:
+        """By model, as listeners were told last; those that are closed are not in it."""
+        return dict(self._shown)
+
+    def keys(self) -> dict[str, BreakerState]:
+        """By provider, those whose key was ever refused."""
+        return {name: key.state for name, key in self._keys.items()}
+
     def look(self, now_s: float) -> float | None:
         """Tell of cool-downs that are over: a model nobody calls does not find out. Seconds until the next one will be."""
         for name in [name for name, state in self._shown.items() if state == "cooling"]:

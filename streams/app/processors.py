@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors.cli.ports import CannotGoOn, Report
 from connectors.kafka import admin
@@ -32,6 +32,9 @@ from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.wire import incoming
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 ALL = ("intake", "conversations", "nodes", "ledger", "projector")
 NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 32, topics.NODE_TASKS_CODE: 8}
@@ -108,7 +111,8 @@ async def running(
         publisher = Publisher(bootstrap, fetching=fetching)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop, report, stack)
+        measures = await stack.enter_async_context(_metrics(settings.metrics, report)) if settings.metrics else None
+        builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop, measures, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
@@ -118,6 +122,21 @@ async def running(
         tidying = asyncio.create_task(_tidy())
         stack.callback(tidying.cancel)
         yield state
+
+
+@asynccontextmanager
+async def _metrics(address: str, report: Report) -> AsyncIterator[CollectorRegistry]:
+    """What this process measures, served while it runs."""
+    from connectors.metrics import MetricsError, serving  # who serves none need not wait for the imports
+    from streams.app.measuring import process_metrics
+
+    measures = process_metrics()
+    try:
+        async with serving(address, measures) as url:
+            report(f"metrics are at {url}")
+            yield measures
+    except MetricsError as error:
+        raise CannotGoOn(str(error)) from error
 
 
 def _settle_memory() -> None:
@@ -179,6 +198,7 @@ class _Builder:
     publisher: Publisher
     fetching: Fetching
     workshop: WorkshopOf | None
+    measures: CollectorRegistry | None
     report: Report
     stack: AsyncExitStack
 
@@ -216,6 +236,11 @@ class _Builder:
             opened = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
             workshop, registry, router = opened, opened.registry, opened.calls.router
             self.stack.enter_context(announcer.hearing(router.health, router.clock))
+            if self.measures is not None:
+                from streams.app.measuring import HealthMetrics
+
+                asked = [model.name for model in router.models.values() if model.provider in router.providers]
+                self.measures.register(HealthMetrics(router.health, asked, router.providers))
             following = HealthWatch(self.bootstrap, registry, self.report)
             await following.start()
             self.stack.push_async_callback(following.stop)

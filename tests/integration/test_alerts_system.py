@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.kafka.admin import create_topics
 from connectors.postgres.migrate import migrate
@@ -101,9 +103,22 @@ def health(agent: str, *, healthy: bool) -> AgentHealth:
     )
 
 
+async def scraped(url: str) -> dict[tuple[str, str], float]:
+    """(metric, its only label's value) → the sample, of a page that Prometheus' own parser has read."""
+    async with httpx.AsyncClient() as client:
+        page = await client.get(url)
+    assert page.headers["content-type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(page.text)
+    return {(each.name, "".join(each.labels.values())): each.value for family in families for each in family.samples}
+
+
 @asynccontextmanager
-async def working(bootstrap: str, database: str, name: str, model_url: str, *also: str, **more: str) -> AsyncIterator[None]:
-    """Intake, conversations and nodes in this process, with a model at an endpoint of the test's own. `also`: more processors."""
+async def working(bootstrap: str, database: str, name: str, model_url: str, *also: str, **more: str) -> AsyncIterator[list[str]]:
+    """Intake, conversations and nodes in this process, with a model at an endpoint of the test's own. `also`: more processors.
+
+    Yields what they report.
+    """
+    reported: list[str] = []
     settings = Settings.from_environment(
         {
             "HIL_KAFKA_BOOTSTRAP": bootstrap,
@@ -114,8 +129,8 @@ async def working(bootstrap: str, database: str, name: str, model_url: str, *als
             **more,
         }
     )
-    async with running(settings, ("intake", "conversations", "nodes", *also), lambda line: None):
-        yield
+    async with running(settings, ("intake", "conversations", "nodes", *also), reported.append):
+        yield reported
 
 
 @pytest.fixture
@@ -160,6 +175,20 @@ async def test_an_unhealthy_agent_is_replaced_from_the_start_and_works_again_onc
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await desk.say())[0].agent != AGENT:
             pass
+
+
+async def test_the_state_of_a_breaker_is_a_metric_that_prometheus_can_read(desk: Desk):
+    async with working(desk.bootstrap, desk.database, desk.name, desk.url, HIL_METRICS="127.0.0.1:0") as reported:
+        [url] = [line.removeprefix("metrics are at ") for line in reported if line.startswith("metrics are at ")]
+        before = await scraped(url)
+        assert before["circuit_breaker_state", "house"] == 0
+        assert before["llm_provider_key_state", "local"] == 0
+        desk.broken = True
+        for _ in range(6):
+            await desk.say()
+        assert (await scraped(url))["circuit_breaker_state", "house"] == 3
+    with pytest.raises(httpx.ConnectError):
+        await scraped(url)
 
 
 @pytest.mark.usefixtures("nodes")

@@ -65,6 +65,7 @@ def test_every_variable_arrives_in_its_field() -> None:
             "HIL_MODEL_FAST": "small",
             "HIL_MODEL_POWERFUL": "large",
             "HIL_STANDBY": "on",
+            "HIL_METRICS": "[::1]:0",
             "HIL_CONVERSATION_TTL": "90m",
         }
     )
@@ -88,6 +89,7 @@ def test_every_variable_arrives_in_its_field() -> None:
         composio_api_key="c",
         models={"fast": "small", "powerful": "large"},
         standby=True,
+        metrics="[::1]:0",
         conversation_ttl_s=5_400,
     )
 
@@ -103,6 +105,14 @@ def test_all_faults_are_told_at_once() -> None:
 def test_a_time_to_live_is_a_number_with_a_unit(ttl: str) -> None:
     with pytest.raises(SettingsError, match=r"HIL_CONVERSATION_TTL is .*30d"):
         Settings.from_environment({"HIL_CONVERSATION_TTL": ttl})
+
+
+@pytest.mark.parametrize(
+    "address", ["9464", ":9464", "localhost:", "localhost:-1", "localhost:65536", "http://localhost:1", "a:1,b:1"]
+)
+def test_a_place_to_listen_at_that_is_none_is_refused_with_an_example(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"127\.0\.0\.1:9464"):
+        Settings.from_environment({"HIL_METRICS": address})
 
 
 @pytest.mark.parametrize(
