@@ -13,7 +13,7 @@ from aiokafka.admin import NewTopic
 from bench.load import load
 from bench.stage import PARTITIONS, chain, engine
 from bench.tables import Table
-from bench.throughput import Effort, percentiles
+from bench.throughput import Effort, bare_latency, percentiles
 from connectors.kafka.admin import connected
 from streams.conversations import Conversations
 from streams.core.state import Conversation, ConversationCodec
@@ -37,7 +37,14 @@ async def in_flight(bootstrap: str, effort: Effort) -> Table:
         for name, found in (("5 messages/s", alone), (f"{rate:,.0f} messages/s", together)):
             added = {f"{cut} added": value - NODES * seconds * 1e3 for cut, value in percentiles(found).items()}
             table.add(load=name, runs=found.sent, **{"most in flight": found.most}, **added)
-        table.say(f"HIL_NODE_CONCURRENCY=1000; {workers[0].resident_mib():,.0f} MiB resident")
+        resident_mib = workers[0].resident_mib()
+    reference = await bare_latency(bootstrap, rate, 8 if effort.quick else 18)
+    added = {f"{cut} added": value for cut, value in percentiles(reference).items()}
+    table.add(load=f"{rate:,.0f} messages/s, bare aiokafka", runs=reference.sent, **{"most in flight": reference.most}, **added)
+    table.say(
+        "bare aiokafka: the same records without agents, all of its latency: what the client and the machine add by themselves"
+    )
+    table.say(f"HIL_NODE_CONCURRENCY=1000; {resident_mib:,.0f} MiB resident")
     return table
 
 

@@ -89,6 +89,12 @@ async def throughput(bootstrap: str, effort: Effort) -> Table:
     return table
 
 
+async def bare_latency(bootstrap: str, rate: float, seconds: float) -> Result:
+    """The plain program's message to response at a rate, open loop: what the client, the broker and the machine add alone."""
+    async with bare(bootstrap, "plain"), load(bootstrap, BARE) as driver:
+        return await driver.open(rate=rate, seconds=seconds, warm_s=2)
+
+
 async def latency(bootstrap: str, effort: Effort) -> Table:
     """b: open loop at shares of what one process reached just before."""
     table = Table("b", f"message to response, {NODES} nodes, open loop, one process, milliseconds")
@@ -100,6 +106,9 @@ async def latency(bootstrap: str, effort: Effort) -> Table:
                 found = await driver.open(rate=rate, seconds=max(effort.seconds, 5), warm_s=2)
                 row = percentiles(found)
                 table.add(load=f"{share:.0%}", **{"messages/s": rate}, **row, **{"p50 a node": row["p50"] / NODES})
+    reference = await bare_latency(bootstrap, most.runs_per_s * 0.25, max(effort.seconds, 5))
+    row = percentiles(reference)
+    table.add(load="as 25%, bare aiokafka", **{"messages/s": most.runs_per_s * 0.25}, **row, **{"p50 a node": row["p50"] / NODES})
     table.say(f"closed loop just before: {most.runs_per_s:,.0f} runs/s. Latency counts from when a message was due to be sent")
     return table
 
