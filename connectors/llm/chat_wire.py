@@ -13,8 +13,9 @@ from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
 from agents.router.models import Model
 from connectors.llm import usage
 from connectors.llm.failures import error_object
-from connectors.llm.reading import Unreadable, index, items, mapping, string
-from connectors.llm.said import FILTERED, OUTPUT_TOOL, Said, described, finished, limit_of, tool_call
+from connectors.llm.reading import Unreadable, count, items, mapping, string
+from connectors.llm.said import FILTERED, OUTPUT_TOOL, Said, arguments_of, described, finished, limit_of, tool_call
+from connectors.llm.sse import DONE
 from connectors.llm.structured import has_schemas, strict_ready
 
 
@@ -70,8 +71,9 @@ class ChatListener:
         self._names = names
         self._text: list[str] = []
         self._refusal: list[str] = []
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[dict[str, Any]] = []
         self._finish = ""
+        self._marked = False
         self.begun = False
         self.usage: Usage | None = None
         self.written = 0
@@ -79,9 +81,12 @@ class ChatListener:
 
     @property
     def ended(self) -> bool:
-        return bool(self._finish)
+        """By its reason to finish, or, at servers that give none, by the end mark."""
+        return bool(self._finish) or self._marked
 
     def feed(self, event: Any) -> str:
+        if event == DONE:
+            self._marked = True
         chunk = mapping(event)
         if chunk.get("error"):
             self.error = error_object(chunk)
@@ -109,17 +114,22 @@ class ChatListener:
         return _said("".join(self._text), "".join(self._refusal), written, self._finish, self.usage, self._names)
 
     def _hear_call(self, piece: Mapping[str, Any]) -> None:
-        """The first piece of a call has its id and name, the others arguments. Some servers give no index, but whole calls."""
-        at = index(piece["index"]) if "index" in piece else len(self._calls)
-        call = self._calls.setdefault(at, {"id": "", "name": "", "arguments": []})
-        function = mapping(piece.get("function"))
-        call["id"] = call["id"] or string(piece.get("id"))
-        call["name"] = call["name"] or string(function.get("name"))
-        call["arguments"].append(string(function.get("arguments")))
-        self.written += len(call["arguments"][-1]) + len(string(function.get("name")))
+        """The first piece of a call has its id and name, the others arguments.
+
+        Some servers number all calls alike, where another id begins another call, or none, where a name does.
+        """
+        function, at, identity = mapping(piece.get("function")), count(piece.get("index")), string(piece.get("id"))
+        name, added = string(function.get("name")), arguments_of(function.get("arguments"))
+        call = next((each for each in reversed(self._calls) if each["at"] == at), None)
+        if call is None or (name if at is None else call["id"] and identity not in ("", call["id"])):
+            self._calls.append(call := {"at": at, "id": "", "name": "", "arguments": []})
+        call["id"] = call["id"] or identity
+        call["name"] = call["name"] or name
+        call["arguments"].append(added)
+        self.written += len(added) + len(name)
 
     def _in_order(self) -> list[dict[str, Any]]:
-        return [self._calls[at] for at in sorted(self._calls)]
+        return sorted(self._calls, key=lambda call: call["at"] or 0)
 
 
 def _said(

@@ -16,11 +16,13 @@ import anthropic
 import httpx2
 import openai
 
-from connectors.llm import guard
+from connectors.llm import failures, guard
 from connectors.llm.endpoint import Endpoint, Patience
 from connectors.llm.reading import Unreadable
 
 LARGEST_ANSWER = 32 * 1024 * 1024
+LARGEST_REFUSAL = 64 * 1024
+"""Bytes of an answer with another status than 2xx that are read. The SDKs would read it to its end, if it has one."""
 MOST_CONNECTIONS = 10_000
 """The engine bounds what is in flight; waiting here would only hide it."""
 IDLE_S = 20.0
@@ -76,6 +78,15 @@ class Connection:
             await response.aclose()
 
     async def _post(self, path: str, content: bytes) -> httpx2.Response:
+        """Once more, on another connection, when a kept one was closed before the request was on its way: nobody has read it."""
+        try:
+            return await self._posted(path, content)
+        except (anthropic.APIConnectionError, openai.APIConnectionError) as error:
+            if not failures.unsent(error):
+                raise
+        return await self._posted(path, content)
+
+    async def _posted(self, path: str, content: bytes) -> httpx2.Response:
         """With cast_to=Response both SDKs hand out the response itself, unread because of `stream`."""
         client = self._client
         got: object
@@ -98,6 +109,29 @@ class Connection:
                 stream_cls=openai.AsyncStream[object],
             )
         return cast("httpx2.Response", got)
+
+
+class _Beginning(httpx2.AsyncByteStream):
+    """The first LARGEST_REFUSAL bytes of a body."""
+
+    def __init__(self, whole: httpx2.AsyncByteStream) -> None:
+        self._whole = whole
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = LARGEST_REFUSAL
+        async for chunk in self._whole:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._whole.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    if not response.is_success and isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _Beginning(response.stream)
 
 
 def _openai(endpoint: Endpoint, patience: Patience) -> openai.AsyncOpenAI:
@@ -127,6 +161,7 @@ def _transport(endpoint: Endpoint, patience: Patience) -> dict[str, Any]:
         "trust_env": not guard.is_loopback(endpoint.base_url),
         # A redirect could lead off this machine, and would take Anthropic's key along.
         "follow_redirects": False,
+        "event_hooks": {"response": [_bound]},
         "timeout": httpx2.Timeout(None, connect=patience.connect, pool=patience.connect),
         "limits": httpx2.Limits(
             max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=IDLE_S

@@ -22,7 +22,9 @@ MISSING_MODEL_WAIT_S = 300.0
 _NO_CREDIT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached", "credit_balance_too_low"}
 _TOO_LONG = {"context_length_exceeded", "exceed_context_size_error", "request_too_large", "prompt_too_long"}
 # Anthropic, vLLM and others give a prompt that is too long no code of its own: their words are all there is to know it by.
-_TOO_LONG_WORDS = re.compile(r"(?:prompt|input|request) is too long|maximum context length|context (?:window|length|size)", re.I)
+_TOO_LONG_WORDS = re.compile(
+    r"(?:prompt|input|request) is too long|maximum context length|context (?:window|length|size|limit)", re.I
+)
 _NO_CREDIT_WORDS = re.compile(r"credit balance is too low", re.I)
 
 _AS_STATUS = {
@@ -64,18 +66,18 @@ def of_status(status: int, error: Mapping[str, Any], headers: Mapping[str, str],
     if status == 402 or (no_credit and 400 <= status < 500):
         words = f": the account has no credit left ({status}): {said} Add credit, or configure another provider."
         return Fault("key_broken", "no_credit", words)
+    if status == 404 or (status == 403 and "model_not_found" in names):  # OpenAI's 403: not in this project
+        words = f" is not there ({status}): {said} Name a model it has, or check {endpoint.url_variable}."
+        return Fault("cool_down", code, words, MISSING_MODEL_WAIT_S)
     if status in (401, 403):
         words = f" refused the key ({status}): {said} Set {endpoint.key_variable} to a key that may use this model."
         return Fault("key_broken", code, words)
     if status == 429:
         return Fault("cool_down", code, f" asks for fewer requests (429): {said}", wait)
-    if status == 404:
-        words = f" is not there (404): {said} Name a model it has, or check {endpoint.url_variable}."
-        return Fault("cool_down", code, words, MISSING_MODEL_WAIT_S)
     if 300 <= status < 400:
         words = f" sends elsewhere ({status}), which is not followed: set {endpoint.url_variable} to where it is."
         return Fault("try_next", code, words)
-    if status >= 500 or status in (408, 409, 425):
+    if not 200 <= status < 500 or status in (408, 409, 425):
         return Fault("try_next", code, f" failed ({status}): {said}", wait)
     if status == 413 or names & _TOO_LONG or (status in (400, 422) and _TOO_LONG_WORDS.search(said)):
         words = f": the prompt is too long for it: {said} Choose a model_profile with a larger window, or say less."
@@ -115,14 +117,24 @@ def of_connection(error: BaseException, endpoint: Endpoint) -> Fault:
     return Fault("try_next", "unreadable", f" gave an answer that could not be read ({type(causes[-1]).__name__}: {why}).")
 
 
+def unsent(error: BaseException) -> bool:
+    """Whether the connection was closed by the other side before the request was written to it, so that nobody acts on it."""
+    return any(isinstance(cause, aiohttp.ClientConnectionResetError) for cause in _causes(error))
+
+
 def error_object(body: Any) -> Mapping[str, Any]:
-    """The provider's error object, wherever it put it: {"error": {…}}, {"error": "…"}, {"message": …}, {"detail": …} or text."""
+    """The provider's error object, wherever it put it: {"error": {…}}, {"error": "…"}, {"message": …}, {"detail": …} or text.
+
+    A list of details (FastAPI's) is cut down to what each says is wrong: the rest of it quotes the request.
+    """
     outer = mapping(body)
     inner = outer.get("error", body)
     if isinstance(inner, str):
         return {"message": inner}
     found = mapping(inner)
     words = found.get("message") or found.get("detail")
+    if isinstance(words, list):
+        words = "; ".join(filter(None, (string(mapping(each).get("msg")) for each in words)))
     return {**found, "message": string(words)} if found else {}
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, suppress
 
 import httpx2
 
-from connectors.llm.connection import Connection, TimedOut
+from connectors.llm.connection import LARGEST_ANSWER, Connection, TimedOut
+from connectors.llm.reading import Unreadable, decoded
 from connectors.llm.said import Listener
 from connectors.llm.sse import Events
 
 GRACE_S = 2.0
 """An answer that is whole waits so long for its usage, or the end of its connection."""
+END_S = 0.1
+"""An answer whose usage is known waits so long for the end of its body: only then can its connection be used again."""
 
 
 async def listen(connection: Connection, path: str, content: bytes, listener: Listener) -> AsyncGenerator[str, None]:
@@ -34,9 +37,10 @@ async def listen(connection: Connection, path: str, content: bytes, listener: Li
             raise TimedOut("first_token" if first < last else "total") from None
         chunks = response.aiter_bytes()
         chunk: bytes | None = b""
+        heard, grace = 0, last
         while chunk is not None:
             waiting, whole = not listener.written and first < last, listener.ended
-            deadline = min(now() + GRACE_S, last) if whole else first if waiting else last
+            deadline = grace if whole else first if waiting else last
             try:
                 async with asyncio.timeout_at(deadline):
                     chunk = await anext(chunks, None)
@@ -51,4 +55,20 @@ async def listen(connection: Connection, path: str, content: bytes, listener: Li
             for event in events.feed(chunk) if chunk is not None else events.end():
                 yield listener.feed(event)
             if events.done or (listener.ended and listener.usage is not None):
+                await _end(chunks)
                 return
+            heard += len(chunk or b"")
+            if heard > LARGEST_ANSWER:
+                raise Unreadable(f"it is longer than {LARGEST_ANSWER} bytes", code="too_large")
+            if listener.ended and not whole:
+                grace = min(now() + GRACE_S, last)
+        if events.stray and not listener.ended:
+            yield listener.feed(decoded(events.stray))  # an error, as a rule, or a web page
+            raise Unreadable("it is no stream of events")
+
+
+async def _end(chunks: AsyncIterator[bytes]) -> None:
+    with suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(END_S):
+            while await anext(chunks, None) is not None:
+                pass

@@ -106,6 +106,7 @@ class MessagesListener:
             case "message_delta":
                 self._stop = string(mapping(heard.get("delta")).get("stop_reason")) or self._stop
                 self._count(heard.get("usage"))
+                self.ended = self.ended or bool(self._stop)
             case "message_stop":
                 self.ended = True
             case "error":

@@ -100,7 +100,7 @@ class ResponsesListener:
             self.ended = True
         if kind == "response.failed":
             self.error = error_object(self._response)
-        elif kind == "error" or "error" in heard:
+        elif kind == "error" or heard.get("error"):
             self.error = error_object(heard)
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -85,8 +86,8 @@ def names_of(request: ChatRequest) -> WireNames:
 
 
 def tool_call(place: int, call_id: Any, name: Any, raw: Any, names: WireNames) -> ToolCall:
-    """`raw`: the arguments as the model wrote them. `place` from 1, for calls without an id."""
-    written = raw if isinstance(raw, str) else ""
+    """`raw`: the arguments as the endpoint gave them. `place` from 1, for calls without an id."""
+    written = arguments_of(raw)
     try:
         arguments = parse(written) if written.strip() else {}
     except NotJson:
@@ -94,6 +95,11 @@ def tool_call(place: int, call_id: Any, name: Any, raw: Any, names: WireNames) -
     known = arguments if isinstance(arguments, dict) else None
     identity = call_id if isinstance(call_id, str) and call_id else f"call_{place}"
     return ToolCall(identity, names.from_wire(name if isinstance(name, str) else ""), known, text(written))
+
+
+def arguments_of(raw: Any) -> str:
+    """Arguments as the model wrote them; some compatible servers send the object itself."""
+    return raw if isinstance(raw, str) else json.dumps(raw) if isinstance(raw, dict) else ""
 
 
 def finished(said: Said) -> Said:

@@ -56,6 +56,7 @@ def test_the_innermost_cause_says_what_happened(raised, code, wrapper):
         ({"error": "a"}, "a"),
         ({"detail": "a"}, "a"),
         ({"detail": [{"loc": []}]}, ""),
+        ({"detail": [{"loc": [], "msg": "a", "input": "secret"}, {"msg": "b"}]}, "a; b"),
         ({"error": {"message": {"deep": 1}}}, ""),
         ("a", "a"),
         (None, None),

@@ -14,12 +14,16 @@ from connectors.llm.headers import retry_after, wait_asked_for
     [
         (None, None),
         ("2.5", 2.5),
-        ("-1", 0),
+        ("-1", None),
+        ("-inf", None),
+        ("1e400", 3600),
         ("1e9", 3600),
         ("nan", None),
         ("soon", None),
         ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
         ("Mon, 23 Nov 2026 11:00:00 GMT", 0),
+        ("Mon, 23 Nov 2026 12:00:30 +99999999999999", None),
+        ("Mon, 23 Nov 99999 12:00:30 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header, seconds):
@@ -31,7 +35,9 @@ def test_retry_after_is_seconds_or_a_date(header, seconds):
     [
         ({}, None),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after-ms": "1500.5"}, 1.5005),
         ({"retry-after-ms": "nan", "retry-after": "9"}, 9),
+        ({"retry-after-ms": "-5", "retry-after": "9"}, 9),
         ({"retry-after-ms": "9" * 40}, 3600),
     ],
 )
