@@ -73,6 +73,13 @@ async def test_anthropics_reason_to_stop_ends_an_answer_whose_last_event_is_lost
     assert (deltas[-1].reply.text, deltas[-1].reply.usage.output_text_tokens) == ("all", 100)
 
 
+async def test_an_error_that_is_null_is_none():
+    done = {"status": "completed", "output": [{"type": "message", "content": [{"type": "output_text", "text": "all"}]}]}
+    said = [{"type": "response.created", "response": {}, "error": None}, {"type": "response.completed", "response": done}]
+    deltas, _ = await stream(Dialect("openai", "o1-pro"), streamed(events(*said)))
+    assert deltas[-1].reply.text == "all"
+
+
 @pytest.mark.parametrize("number", [{}, {"index": None}, {"index": 0}], ids=["none", "null", "all alike"])
 async def test_calls_that_are_not_numbered_apart_are_told_apart(number):
     def piece(raw: str, **first: str) -> bytes:
