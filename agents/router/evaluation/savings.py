@@ -86,7 +86,7 @@ def read_traffic(lines: Iterable[str]) -> list[Call]:
             )
             recorded = row.get("cost_micro_usd")
             calls.append(Call(str(row["profile"]), usage, recorded if isinstance(recorded, int) else None))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UnusableTraffic(
                 f"line {number} is no routing event ({error!r}): it needs profile, input_text_tokens and output_text_tokens. "
                 "`hil watch llm.routing-decisions --from earliest --json` prints them."
