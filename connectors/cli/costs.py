@@ -117,11 +117,18 @@ async def _what_if(
         name, equals, models = text.partition("=")
         named = [model.strip() for model in models.split(",") if model.strip()]
         if not (equals and name.strip() and named):
-            raise CannotGoOn(f"--profile {text!r}: write PROFILE=MODEL or PROFILE=MODEL,MODEL, as in balanced=gpt-4o-mini")
+            raise CannotGoOn(f"--profile {text!r}: write PROFILE=MODEL or PROFILE=MODEL,MODEL, as in balanced=claude-3-haiku")
+        if name.strip() in profiles:
+            raise CannotGoOn(f"--profile {name.strip()} is given twice: write {name.strip()}=MODEL,MODEL, the first choice first")
         profiles[name.strip()] = named
     if not profiles and prices is None:
         raise CannotGoOn("nothing is different: give --profile balanced=MODEL, --prices FILE, or both")
-    return await books.what_if(period, start, end, profiles, prices)
+    found = await books.what_if(period, start, end, profiles, prices)
+    called = {line["profile"] for line in found["lines"]}
+    for name in profiles:
+        if name not in called:
+            console.report(f"no recorded call of this period is of the profile {name}: --profile {name}=… changes nothing")
+    return found
 
 
 def _show(report: Report, period: Period, by: By | None, *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from connectors.cli.costs import build
 from connectors.cli.costs_ports import By, Line, Period, Report
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+FAST = {"profile": "fast", "model": "small", "instead": "c", "calls": 9, "was_usd": 2.0, "would_be_usd": 0.5}
 
 
 def line(name: str, micro: int) -> Line:
@@ -42,7 +43,7 @@ class Books:
     ) -> Mapping[str, Any]:
         self.asked.append((period, profiles, prices))
         sums = {"was_usd": 2.0, "would_be_usd": 0.5, "difference_usd": -1.5, "too_long": 3, "cannot": 0, "unpriced": 0}
-        return {"from": "a", "to": "b", "lines": [], "calls": 9, **sums}
+        return {"from": "a", "to": "b", "lines": [FAST], "calls": 9, **sums}
 
 
 def run(*arguments: str) -> tuple[Books, Any]:
@@ -81,10 +82,18 @@ def test_what_if_takes_models_by_profile_and_says_what_did_not_fit():
     assert "3 calls would not have fitted" in result.stdout
 
 
+def test_what_if_says_when_nothing_was_called_by_the_profile():
+    _, result = run("what-if", "--profile", "fast=a", "--profile", "fats=a")
+    assert result.exit_code == 0
+    assert "no recorded call of this period is of the profile fats" in result.stderr
+    assert "the profile fast:" not in result.stderr
+
+
 def test_a_mistake_is_answered_with_what_to_write():
     for arguments, words in (
         (["what-if"], "nothing is different"),
         (["what-if", "--profile", "balanced"], "write PROFILE=MODEL"),
+        (["what-if", "--profile", "fast=a", "--profile", "fast=b"], "--profile fast is given twice"),
     ):
         books, result = run(*arguments)
         assert result.exit_code == 1

@@ -15,6 +15,8 @@ from agents.router.evaluation.difficulty import learn, surface
 from agents.router.evaluation.outcomes import Outcome, UnusableOutcomes, places, read_outcomes
 from agents.router.evaluation.report import evaluate
 from agents.router.evaluation.savings import Call, UnusableTraffic, as_given, compared, read_traffic, typical
+from connectors.cli.ports import Seen
+from connectors.cli.records import _print as watch
 from tests.unit.router.worlds import BLUEPRINT
 
 MODELS = {"fast": BLUEPRINT["gpt-3.5-turbo"], "balanced": BLUEPRINT["gpt-4-turbo"], "powerful": BLUEPRINT["gpt-4"]}
@@ -171,9 +173,9 @@ def test_random_routing_is_the_mean_of_all_ways_to_deal_out_the_mix():
     assert policies["always_strong"]["micro_usd"] == strong(4000)
 
 
-def test_recorded_traffic_is_read_bare_and_as_watch_prints_it():
+def test_recorded_traffic_is_read_bare_and_as_watch_prints_it(capsys):
     event = {"profile": "fast", "input_text_tokens": 10, "output_text_tokens": 5, "cached_text_tokens": 4, "cost_micro_usd": 9}
-    watched = {"topic": "llm.routing-decisions", "body": event}
-    assert read_traffic(lines(event, watched)) == [Call("fast", Usage(10, 4, 0, 5), 9)] * 2
+    watch(Seen("llm.routing-decisions", 0, 7, 1_000, "c-1", "hil.model.called", event, 99), as_json=True)
+    assert read_traffic([*lines(event), capsys.readouterr().out]) == [Call("fast", Usage(10, 4, 0, 5), 9)] * 2
     with pytest.raises(UnusableTraffic, match="line 1"):
         read_traffic(lines({"profile": "fast"}))

@@ -105,7 +105,9 @@ def test_a_run_of_blanks_that_tiktoken_gives_up_on_is_counted(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("text", ["We don't cut words, or 12345 numbers; nor `code()`.\r\n\t ", "Où est ma commande ?  \U0001f600 I asked. "])
+@pytest.mark.parametrize(
+    "text", ["We don't cut words, or 12345 numbers; nor `code()`.\r\n\t ", "Où est ma commande ?  \U0001f600 I asked. "]
+)
 def test_a_text_of_more_than_one_piece_counts_as_in_one(name, text):
     ours, long = encoding(name), text * (LONGEST // len(text) * 2 + 3)
     assert ours is not None
