@@ -184,17 +184,18 @@ def _dollars_number(micro_usd: int) -> float:
 
 
 def _table(lines: Sequence[Line], title: str, period: str | None, by: By | None) -> Table:
+    # On a narrow terminal an amount goes on in the next line: cut off it would be another amount.
     table = Table(title=title, title_justify="left", show_footer=True)
     if period is not None:
-        table.add_column("period", footer="all")
+        table.add_column("period", footer="all", overflow="fold")
     if by is not None:
-        table.add_column(by.value, footer="" if period is not None else "all")
+        table.add_column(by.value, footer="" if period is not None else "all", overflow="fold")
     sums = {name: sum(getattr(line, name) for line in lines) for name in _COUNTED}
     for heading, name in _SHOWN.items():
-        table.add_column(heading, justify="right", footer=f"{sums[name]:,}")
-    table.add_column("p50", justify="right")
-    table.add_column("p95", justify="right")
-    table.add_column("cost", justify="right", footer=f"${usd(sums['cost_micro_usd'])}")
+        table.add_column(heading, justify="right", overflow="fold", footer=f"{sums[name]:,}")
+    table.add_column("p50", justify="right", overflow="fold")
+    table.add_column("p95", justify="right", overflow="fold")
+    table.add_column("cost", justify="right", overflow="fold", footer=f"${usd(sums['cost_micro_usd'])}")
     for line in lines:
         cells = [f"{line.start:{period}}"] if period is not None else []
         cells += [line.name or "-"] if by is not None else []

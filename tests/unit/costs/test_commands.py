@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
+from rich.console import Console
 from typer.testing import CliRunner
 
-from connectors.cli.costs import build
+from connectors.cli.costs import FORMATS, _table, build
 from connectors.cli.costs_ports import By, Line, Period, Report
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -66,6 +68,13 @@ def test_the_table_ends_with_the_sum():
     _, result = run("summary")
     assert "$1.234568" in result.stdout
     assert result.exit_code == 0
+
+
+def test_on_a_narrow_terminal_no_amount_is_cut_off():
+    shown = StringIO()
+    screen = Console(width=44, file=shown)
+    screen.print(_table([line("small", 1_234_567)], "", FORMATS[Period.DAILY], By.MODEL))
+    assert "…" not in shown.getvalue()
 
 
 def test_top_prints_plain_tables_into_a_pipe_and_stops_when_told():
