@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,17 +15,20 @@ from agents.router.faults import CatalogueError, sentences
 from agents.router.models import ModelCapability
 from agents.router.rates import Tier
 
+Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=18, allow_inf_nan=False)]
+"""Dollars; bounded so that its digits can be counted in."""
+
 
 class Prices(BaseModel):
     """Dollars for text tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
-    input: Decimal = Field(ge=0, allow_inf_nan=False)
-    output: Decimal = Field(ge=0, allow_inf_nan=False)
-    cached: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
-    cache_write: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
-    reasoning: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
+    input: Price
+    output: Price
+    cached: Price | None = None
+    cache_write: Price | None = None
+    reasoning: Price | None = None
 
     def per_1m(self, factor: int) -> dict[str, Decimal]:
         """Dollars for a million, from dollars for a million divided by `factor`."""
@@ -148,7 +151,12 @@ def rows(file: File) -> Mapping[str, ModelRow]:
 
 def _parsed(name: str, text: str) -> File:
     try:
-        return File.model_validate(yaml.safe_load(text) or {})
+        written = yaml.safe_load(text) or {}
+        if not isinstance(written, dict):
+            raise CatalogueError([f"the catalogue file {name} is no mapping: begin it with `models:` or `profiles:`"])
+        return File.model_validate(written)
+    except RecursionError:
+        raise CatalogueError([f"the catalogue file {name} is nested too deeply to be read"]) from None
     except yaml.YAMLError as error:
         raise CatalogueError([f"the catalogue file {name} is not YAML: {' '.join(str(error).split())}"]) from error
     except ValidationError as error:

@@ -37,7 +37,7 @@ def build(books: Books) -> typer.Typer:
         table = Table("whose", "period", "limit", "spent", "held", "held by workers that are gone")
         for use in uses:
             if as_json:
-                sys.stdout.write(json.dumps(asdict(use)) + "\n")
+                sys.stdout.write(json.dumps(_named(use)) + "\n")
             amounts = (use.limit, use.spent, use.held, use.held_by_expired)
             table.add_row(use.scope, use.period, *map(dollars, amounts))
         if not uses:
@@ -57,3 +57,8 @@ def build(books: Books) -> typer.Typer:
             console.report("nothing is held by workers that are gone")
 
     return group
+
+
+def _named(use: Use) -> dict[str, str | int]:
+    """For programs: each amount with its unit in its name."""
+    return {name if isinstance(value, str) else f"{name}_micro_usd": value for name, value in asdict(use).items()}

@@ -117,11 +117,18 @@ async def _what_if(
         name, equals, models = text.partition("=")
         named = [model.strip() for model in models.split(",") if model.strip()]
         if not (equals and name.strip() and named):
-            raise CannotGoOn(f"--profile {text!r}: write PROFILE=MODEL or PROFILE=MODEL,MODEL, as in balanced=gpt-4o-mini")
+            raise CannotGoOn(f"--profile {text!r}: write PROFILE=MODEL or PROFILE=MODEL,MODEL, as in balanced=claude-3-haiku")
+        if name.strip() in profiles:
+            raise CannotGoOn(f"--profile {name.strip()} is given twice: write {name.strip()}=MODEL,MODEL, the first choice first")
         profiles[name.strip()] = named
     if not profiles and prices is None:
         raise CannotGoOn("nothing is different: give --profile balanced=MODEL, --prices FILE, or both")
-    return await books.what_if(period, start, end, profiles, prices)
+    found = await books.what_if(period, start, end, profiles, prices)
+    called = {line["profile"] for line in found["lines"]}
+    for name in profiles:
+        if name not in called:
+            console.report(f"no recorded call of this period is of the profile {name}: --profile {name}=… changes nothing")
+    return found
 
 
 def _show(report: Report, period: Period, by: By | None, *, as_json: bool) -> None:
@@ -177,17 +184,18 @@ def _dollars_number(micro_usd: int) -> float:
 
 
 def _table(lines: Sequence[Line], title: str, period: str | None, by: By | None) -> Table:
+    # On a narrow terminal an amount goes on in the next line: cut off it would be another amount.
     table = Table(title=title, title_justify="left", show_footer=True)
     if period is not None:
-        table.add_column("period", footer="all")
+        table.add_column("period", footer="all", overflow="fold")
     if by is not None:
-        table.add_column(by.value, footer="" if period is not None else "all")
+        table.add_column(by.value, footer="" if period is not None else "all", overflow="fold")
     sums = {name: sum(getattr(line, name) for line in lines) for name in _COUNTED}
     for heading, name in _SHOWN.items():
-        table.add_column(heading, justify="right", footer=f"{sums[name]:,}")
-    table.add_column("p50", justify="right")
-    table.add_column("p95", justify="right")
-    table.add_column("cost", justify="right", footer=f"${usd(sums['cost_micro_usd'])}")
+        table.add_column(heading, justify="right", overflow="fold", footer=f"{sums[name]:,}")
+    table.add_column("p50", justify="right", overflow="fold")
+    table.add_column("p95", justify="right", overflow="fold")
+    table.add_column("cost", justify="right", overflow="fold", footer=f"${usd(sums['cost_micro_usd'])}")
     for line in lines:
         cells = [f"{line.start:{period}}"] if period is not None else []
         cells += [line.name or "-"] if by is not None else []

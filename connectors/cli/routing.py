@@ -26,6 +26,8 @@ from agents.router.tokens import TokenCounter
 from connectors.cli import console
 from connectors.cli.ports import CannotGoOn
 
+MOST = 1_000_000
+"""Dollars that one call may be given; far more than any costs."""
 CAPABILITIES: tuple[ModelCapability, ...] = get_args(ModelCapability)
 
 
@@ -110,8 +112,8 @@ def _limits(max_cost: str | None, max_latency: int | None) -> Constraints:
         amount = Decimal(max_cost)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise CannotGoOn(f"--max-cost is {max_cost!r}: write dollars, such as 0.001")
+    if not amount.is_finite() or not 0 <= amount <= MOST:
+        raise CannotGoOn(f"--max-cost is {max_cost!r}: write dollars from 0 to {MOST:,}, such as 0.001")
     return Constraints(int(amount * 1_000_000), max_latency)
 
 

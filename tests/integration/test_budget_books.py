@@ -92,7 +92,10 @@ class Books:
     ("arguments", "said"),
     [
         (["list"], "workflow w │ 2025-11-25 │ $1.00 │ $0.62 │ $0.03 │ $0.01"),
-        (["list", "--json"], '{"scope": "workflow w", "period": "2025-11-25", "limit": 1000000, "spent": 620000, "held": 30000'),
+        (
+            ["list", "--json"],
+            '"period": "2025-11-25", "limit_micro_usd": 1000000, "spent_micro_usd": 620000, "held_micro_usd": 30000',
+        ),
         (["reconcile"], "workflow w 2025-11-25: $0.01 are free again"),
     ],
 )

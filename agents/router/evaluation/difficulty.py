@@ -65,16 +65,17 @@ class Learned:
     """For each prompt that was learned from: what the others of them would have predicted."""
 
 
-def learn(features: Floats, gains: Floats) -> Learned:
+def learn(features: Floats, gains: Floats, places: NDArray[np.intp]) -> Learned:
     """Learn from these prompts alone. `features`: (prompts, n); `gains`: strong minus weak quality, -1..1.
+
+    `places`: a number for each prompt, equal where a prompt occurs twice, so that none is learned from and left out at once.
 
     Of PENALTIES it takes the one with the smallest squared error on prompts that were left out while learning.
     """
-    everyone = np.arange(len(gains))
     left_out = np.zeros((len(PENALTIES), len(gains)))
-    for start in range(min(PARTS, len(gains))):
-        part = everyone[start::PARTS]
-        rest = np.setdiff1d(everyone, part)
+    _, order = np.unique(places, return_inverse=True)
+    for start in range(PARTS):
+        part, rest = np.flatnonzero(order % PARTS == start), np.flatnonzero(order % PARTS != start)
         for at, gain in enumerate(_fits(features[rest], gains[rest], PENALTIES)):
             left_out[at, part] = gain.predict(features[part])
     best = int(((left_out - gains) ** 2).sum(axis=1).argmin())

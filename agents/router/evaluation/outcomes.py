@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FEWEST = 20
+"""Different prompts without which the parts would be too small to learn from."""
 
 
 class UnusableOutcomes(ValueError):
@@ -34,22 +35,23 @@ def read_outcomes(lines: Iterable[str]) -> list[Outcome]:
             continue
         try:
             row = json.loads(line.removeprefix("\ufeff"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnusableOutcomes(f"line {number} is no JSON: {error}. Write one object a line.") from error
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
             raise UnusableOutcomes(
                 f'line {number} has no text under "prompt": write {{"prompt": "…", "strong_correct": true, …}}.'
             )
         found.append(Outcome(row["prompt"], _quality(row, "strong_correct", number), _quality(row, "weak_correct", number)))
-    if len(found) < FEWEST:
-        raise UnusableOutcomes(f"there are {len(found)} outcomes: a policy can be judged on {FEWEST} or more.")
+    different = len({each.prompt for each in found})
+    if different < FEWEST:
+        raise UnusableOutcomes(f"it has {different} different prompts: a policy can be judged on {FEWEST} or more.")
     return found
 
 
-def folds(outcomes: Sequence[Outcome], count: int) -> list[int]:
-    """Which part of `count` each outcome belongs to: by its prompt alone, so that a prompt that occurs twice is in one part."""
+def places(outcomes: Sequence[Outcome]) -> list[int]:
+    """A number for each outcome, by its prompt alone: from 0 without a gap, and the same where a prompt occurs twice."""
     prompts = sorted({each.prompt for each in outcomes}, key=lambda prompt: hashlib.sha256(_bytes(prompt)).digest())
-    place = {prompt: at % count for at, prompt in enumerate(prompts)}
+    place = {prompt: at for at, prompt in enumerate(prompts)}
     return [place[each.prompt] for each in outcomes]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.router.evaluation.curves import Chosen, Stakes, perfect, random_share, threshold_for
 from agents.router.evaluation.difficulty import Floats, learn
-from agents.router.evaluation.outcomes import Outcome, folds
+from agents.router.evaluation.outcomes import Outcome, places
 
 FOLDS = 5
 
@@ -22,10 +22,10 @@ def evaluate(
     Each policy that scores prompts is judged on a fifth of them at a time, with a threshold (and, for the router's, a predictor)
     from the other four.
     """
-    parts = [np.flatnonzero(np.array(folds(outcomes, FOLDS)) == part) for part in range(FOLDS)]
-    parts = [part for part in parts if len(part)]
+    place = np.array(places(outcomes), dtype=np.intp)
+    parts = [np.flatnonzero(place % FOLDS == part) for part in range(FOLDS)]
     gains = stakes.strong - stakes.weak
-    learned = _Scores(features, gains, parts)
+    learned = _Scores(features, gains, place, parts)
     plain = _Plain(lengths, parts)
     everything, nothing = np.ones(len(outcomes), dtype=bool), np.zeros(len(outcomes), dtype=bool)
     return {
@@ -65,12 +65,12 @@ class _Plain:
 class _Scores(_Plain):
     """The router's: what the strong model is expected to gain, learned from the rest."""
 
-    def __init__(self, features: Floats, gains: Floats, parts: Sequence[Any]) -> None:
+    def __init__(self, features: Floats, gains: Floats, places: Any, parts: Sequence[Any]) -> None:
         self._split: dict[int, tuple[Floats, Floats]] = {}
         scores = np.zeros(len(gains))
         for part in parts:
             rest = np.setdiff1d(np.arange(len(gains)), part)
-            learned = learn(features[rest], gains[rest])
+            learned = learn(features[rest], gains[rest], places[rest])
             there = learned.gain.predict(features[part])
             self._split[int(part[0])] = learned.held_out, there
             scores[part] = there

@@ -80,16 +80,16 @@ def read_traffic(lines: Iterable[str]) -> list[Call]:
             continue
         try:
             row = json.loads(line.removeprefix("\ufeff"))
-            row = row["body"] if isinstance(row, dict) and isinstance(row.get("body"), dict) else row
+            row = row["value"] if isinstance(row, dict) and isinstance(row.get("value"), dict) else row
             usage = Usage(
                 *(_count(row, f"{kind}_text_tokens") for kind in ("input", "cached", "cache_write", "output", "reasoning"))
             )
             recorded = row.get("cost_micro_usd")
             calls.append(Call(str(row["profile"]), usage, recorded if isinstance(recorded, int) else None))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UnusableTraffic(
                 f"line {number} is no routing event ({error!r}): it needs profile, input_text_tokens and output_text_tokens. "
-                "`hil watch llm.routing-decisions --from earliest --json` prints them."
+                "`hil replay llm.routing-decisions --format json` prints them."
             ) from error
     if not calls:
         raise UnusableTraffic("there is no call in it: record some with `hil watch llm.routing-decisions --from earliest --json`")

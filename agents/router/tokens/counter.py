@@ -12,6 +12,7 @@ from agents.router.models import Model
 from agents.router.tokens import encodings
 from agents.router.tokens.encodings import DEFAULT, SHIPPED, Encoding
 from agents.router.tokens.memory import Memory, key_of
+from agents.router.tokens.pieces import pieces
 from agents.router.tokens.ratios import Ratios
 
 PER_MESSAGE = 4
@@ -108,7 +109,9 @@ class TokenCounter:
 
     def _encoded(self, name: str, text: str) -> int:
         encoding = self._load(name)
-        return -(-len(text) // CHARACTERS) if encoding is None else len(encoding.encode_ordinary(text))
+        if encoding is None:
+            return -(-len(text) // CHARACTERS)
+        return sum(len(encoding.encode_ordinary(piece)) for piece in pieces(text))
 
 
 @dataclass(frozen=True, slots=True)

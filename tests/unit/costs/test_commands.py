@@ -6,14 +6,17 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
+from rich.console import Console
 from typer.testing import CliRunner
 
-from connectors.cli.costs import build
+from connectors.cli.costs import FORMATS, _table, build
 from connectors.cli.costs_ports import By, Line, Period, Report
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+FAST = {"profile": "fast", "model": "small", "instead": "c", "calls": 9, "was_usd": 2.0, "would_be_usd": 0.5}
 
 
 def line(name: str, micro: int) -> Line:
@@ -42,7 +45,7 @@ class Books:
     ) -> Mapping[str, Any]:
         self.asked.append((period, profiles, prices))
         sums = {"was_usd": 2.0, "would_be_usd": 0.5, "difference_usd": -1.5, "too_long": 3, "cannot": 0, "unpriced": 0}
-        return {"from": "a", "to": "b", "lines": [], "calls": 9, **sums}
+        return {"from": "a", "to": "b", "lines": [FAST], "calls": 9, **sums}
 
 
 def run(*arguments: str) -> tuple[Books, Any]:
@@ -67,6 +70,13 @@ def test_the_table_ends_with_the_sum():
     assert result.exit_code == 0
 
 
+def test_on_a_narrow_terminal_no_amount_is_cut_off():
+    shown = StringIO()
+    screen = Console(width=44, file=shown)
+    screen.print(_table([line("small", 1_234_567)], "", FORMATS[Period.DAILY], By.MODEL))
+    assert "…" not in shown.getvalue()
+
+
 def test_top_prints_plain_tables_into_a_pipe_and_stops_when_told():
     _, result = run("top", "--every", "0.2", "--count", "2")
     assert result.stdout.count("This hour") == 2
@@ -81,10 +91,18 @@ def test_what_if_takes_models_by_profile_and_says_what_did_not_fit():
     assert "3 calls would not have fitted" in result.stdout
 
 
+def test_what_if_says_when_nothing_was_called_by_the_profile():
+    _, result = run("what-if", "--profile", "fast=a", "--profile", "fats=a")
+    assert result.exit_code == 0
+    assert "no recorded call of this period is of the profile fats" in result.stderr
+    assert "the profile fast:" not in result.stderr
+
+
 def test_a_mistake_is_answered_with_what_to_write():
     for arguments, words in (
         (["what-if"], "nothing is different"),
         (["what-if", "--profile", "balanced"], "write PROFILE=MODEL"),
+        (["what-if", "--profile", "fast=a", "--profile", "fast=b"], "--profile fast is given twice"),
     ):
         books, result = run(*arguments)
         assert result.exit_code == 1

@@ -178,6 +178,10 @@ models:
     ("text", "said"),
     [
         ("models: [", "is not YAML"),
+        ("[gpt-4]", "is no mapping: begin it with `models:` or `profiles:`"),
+        ("models: " + "[" * 20_000, "nested too deeply"),
+        ("models: {gpt-4: {usd_per_1m: {input: 1e400000000, output: 1}}}", "less than or equal to 1000000"),
+        ("models: {gpt-4: {usd_per_1m: {input: 1, output: '1e-400000000'}}}", "no more than 18 decimal places"),
         ("modells: {}", "no setting `modells`"),
         ("models: {gpt-4: {encoding: gpt2}}", "the encoding 'gpt2': use cl100k_base, o200k_base, or `token_ratio`"),
         ("models: {gpt-4: {usd_per_1m: {input: 1, output: 1}, usd_per_1k: {input: 1, output: 1}}}", "both"),

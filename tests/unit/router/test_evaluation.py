@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from agents.ports import Usage
 from agents.router.evaluation.curves import Stakes, perfect, random_share, threshold_for
 from agents.router.evaluation.difficulty import learn, surface
-from agents.router.evaluation.outcomes import Outcome, UnusableOutcomes, folds, read_outcomes
+from agents.router.evaluation.outcomes import Outcome, UnusableOutcomes, places, read_outcomes
 from agents.router.evaluation.report import evaluate
 from agents.router.evaluation.savings import Call, UnusableTraffic, as_given, compared, read_traffic, typical
+from connectors.cli.ports import Seen
+from connectors.cli.records import _print as watch
 from tests.unit.router.worlds import BLUEPRINT
 
 MODELS = {"fast": BLUEPRINT["gpt-3.5-turbo"], "balanced": BLUEPRINT["gpt-4-turbo"], "powerful": BLUEPRINT["gpt-4"]}
@@ -58,15 +60,23 @@ def test_predictions_for_prompts_that_were_learned_from_come_from_the_others():
     """Noise: what was left out cannot be predicted, what was not could be learned by heart."""
     rng = np.random.default_rng(2)
     features, gains = rng.random((60, 50)), rng.choice([-1.0, 0.0, 1.0], 60)
-    learned = learn(features, gains)
+    learned = learn(features, gains, np.arange(60))
     assert np.corrcoef(learned.held_out, gains)[0, 1] < 0.35
 
 
 def test_a_prompt_that_occurs_twice_is_judged_and_learned_from_together():
-    outcomes = [Outcome(f"p{at % 10}", 1, 0) for at in range(40)]
-    parts = folds(outcomes, 5)
-    assert all(parts[at] == parts[at % 10] for at in range(40))
-    assert set(parts) == set(range(5))
+    found = places([Outcome(f"p{at % 10}", 1, 0) for at in range(40)])
+    assert all(found[at] == found[at % 10] for at in range(40))
+    assert set(found) == set(range(10))
+
+
+def test_a_prompt_that_occurs_twice_is_not_foreseen_from_its_other_occurrence():
+    """Noise, each prompt five times: who learned a prompt by heart would know the gain of the one that was left out."""
+    rng = np.random.default_rng(2)
+    features, gains = rng.random((60, 50)), rng.choice([-1.0, 0.0, 1.0], 60)
+    which = rng.permutation(np.repeat(np.arange(60), 5))
+    learned = learn(features[which], gains[which], which)
+    assert np.corrcoef(learned.held_out, gains[which])[0, 1] < 0.35
 
 
 small = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0]), st.integers(0, 4)), min_size=1, max_size=12)
@@ -110,10 +120,11 @@ def lines(*rows: object) -> list[str]:
 
 
 GOOD = {"prompt": "p", "strong_correct": True, "weak_correct": 0.5, "source": "x"}
+MORE = [{**GOOD, "prompt": f"p{at}"} for at in range(19)]
 
 
 def test_outcomes_are_read_with_what_else_the_line_says():
-    assert read_outcomes([*lines(*[GOOD] * 20), ""])[0] == Outcome("p", 1.0, 0.5)
+    assert read_outcomes([*lines(GOOD, *MORE), ""])[0] == Outcome("p", 1.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +138,17 @@ def test_outcomes_are_read_with_what_else_the_line_says():
 )
 def test_a_line_that_is_no_outcome_is_named(bad, said):
     with pytest.raises(UnusableOutcomes, match=said):
-        read_outcomes(lines(GOOD, bad, *[GOOD] * 20))
+        read_outcomes(lines(GOOD, bad, *MORE))
 
 
-def test_too_few_outcomes_are_no_judgement():
+def test_a_line_too_deep_to_be_read_is_named():
+    with pytest.raises(UnusableOutcomes, match="line 1 is no JSON"):
+        read_outcomes(["[" * 100_000])
+
+
+def test_too_few_different_prompts_are_no_judgement():
     with pytest.raises(UnusableOutcomes, match="20 or more"):
-        read_outcomes(lines(*[GOOD] * 19))
+        read_outcomes(lines(*[GOOD] * 50, *MORE[1:]))
 
 
 def test_the_blueprints_day_costs_what_it_says_and_random_routing_saves_as_much():
@@ -157,9 +173,9 @@ def test_random_routing_is_the_mean_of_all_ways_to_deal_out_the_mix():
     assert policies["always_strong"]["micro_usd"] == strong(4000)
 
 
-def test_recorded_traffic_is_read_bare_and_as_watch_prints_it():
+def test_recorded_traffic_is_read_bare_and_as_watch_prints_it(capsys):
     event = {"profile": "fast", "input_text_tokens": 10, "output_text_tokens": 5, "cached_text_tokens": 4, "cost_micro_usd": 9}
-    watched = {"topic": "llm.routing-decisions", "body": event}
-    assert read_traffic(lines(event, watched)) == [Call("fast", Usage(10, 4, 0, 5), 9)] * 2
+    watch(Seen("llm.routing-decisions", 0, 7, 1_000, "c-1", "hil.model.called", event, 99), as_json=True)
+    assert read_traffic([*lines(event), capsys.readouterr().out]) == [Call("fast", Usage(10, 4, 0, 5), 9)] * 2
     with pytest.raises(UnusableTraffic, match="line 1"):
         read_traffic(lines({"profile": "fast"}))

@@ -81,6 +81,7 @@ def test_here_goes_by_what_this_installation_can_ask():
     [
         (["--max-cost", "ten"], "--max-cost is 'ten'"),
         (["--max-cost", "-1"], "--max-cost is '-1'"),
+        (["--max-cost", "1e999999999"], "--max-cost is '1e999999999': write dollars from 0 to 1,000,000"),
         (["--require", "flying"], "no capability flying"),
         (["--profile", "fats"], "Did you mean fast?"),
     ],

@@ -19,6 +19,7 @@ from agents.router.rates import from_row
 from agents.router.tokens import TokenCounter, encodings
 from agents.router.tokens.encodings import SHIPPED, encoding, encoding_name, packed
 from agents.router.tokens.memory import Memory
+from agents.router.tokens.pieces import LONGEST, pieces
 from agents.router.tokens.ranks import DamagedRanks, pack, read_tiktoken, unpack, write_tiktoken
 
 FREE = from_row({"source": "free", "usd_per_1m": {"input": 0, "output": 0}})
@@ -92,6 +93,26 @@ def test_any_text_counts_as_tiktoken_counts_it(text, name):
     ours = encoding(name)
     assert ours is not None
     assert TokenCounter().count_text(model(encoding=name), text) == len(ours.encode_ordinary(text))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_run_of_blanks_that_tiktoken_gives_up_on_is_counted(name):
+    """tiktoken panics, with an exception that no `except Exception` catches; in pieces it is at most a token a cut off."""
+    ours = encoding(name)
+    assert ours is not None
+    half = len(ours.encode_ordinary(" " * 600_000 + "x"))
+    assert TokenCounter().count_text(model(encoding=name), " " * 1_200_000 + "x") == pytest.approx(2 * half, abs=4)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "text", ["We don't cut words, or 12345 numbers; nor `code()`.\r\n\t ", "Où est ma commande ?  \U0001f600 I asked. "]
+)
+def test_a_text_of_more_than_one_piece_counts_as_in_one(name, text):
+    ours, long = encoding(name), text * (LONGEST // len(text) * 2 + 3)
+    assert ours is not None
+    assert len(list(pieces(long))) == 3
+    assert TokenCounter().count_text(model(encoding=name), long) == len(ours.encode_ordinary(long))
 
 
 def test_a_lone_surrogate_is_counted_not_refused():
