@@ -92,7 +92,7 @@ def read_traffic(lines: Iterable[str]) -> list[Call]:
                 "`hil replay llm.routing-decisions --format json` prints them."
             ) from error
     if not calls:
-        raise UnusableTraffic("there is no call in it: record some with `hil watch llm.routing-decisions --from earliest --json`")
+        raise UnusableTraffic("there is no call in it: print recorded ones with `hil replay llm.routing-decisions --format json`")
     return calls
 
 
