@@ -98,9 +98,11 @@ class LeasedPurse(LocalPurse):
             self.dry_until = self._leases.clock() + self._leases.dry_seconds
 
     def tightness(self) -> Tightness:
-        if self.total >= self.limit.micro_usd or (self.free <= 0 and self._leases.clock() < self.dry_until):
+        """What others hold may become free: as long as it is not spent, whoever asks hears of it from `refused`."""
+        if self.total >= self.limit.micro_usd:
             return "exhausted"
-        return "alert" if self.total >= self.limit.alert_at else "ok"
+        dry = self.free <= 0 and self._leases.clock() < self.dry_until
+        return "alert" if dry or self.total >= self.limit.alert_at else "ok"
 
 
 class Leases:

@@ -48,13 +48,13 @@ class Ledger:
             self._ended.set()
 
     async def ready(self) -> None:
-        """Returns once the tables are restored. Raises when `run` has ended instead."""
-        waiting = {asyncio.ensure_future(event.wait()) for event in (self._ready, self._ended)}
+        """Returns once the tables were restored, if a rebalance has them again or not. Raises when `run` has ended instead."""
+        ready, ended = (asyncio.ensure_future(event.wait()) for event in (self._ready, self._ended))
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end(waiting)
-        if not self._ready.is_set():
+            await end({ready, ended})
+        if ready not in done:
             raise RuntimeFailed(f"{self._settings.group} ended before it was ready: its run() says why")
 
     async def stop(self) -> None:
