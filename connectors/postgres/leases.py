@@ -88,13 +88,13 @@ class LeasedPurse(LocalPurse):
         return now >= self.good_until or (micro_usd > self.free and now >= self.dry_until)
 
     async def _ask(self, micro_usd: int) -> None:
-        """For all who wait, of whom this one is first."""
-        self.least = micro_usd
+        """For all who wait, of whom this one is first. Who comes while Postgres answers was not asked for: it asks for itself."""
+        self.least, asked = micro_usd, self.needed
         try:
             await self._leases.exchange([self], [True])
         finally:
             self.least = 0
-        if self.free < self.needed:
+        if self.free < asked:
             self.dry_until = self._leases.clock() + self._leases.dry_seconds
 
     def tightness(self) -> Tightness:

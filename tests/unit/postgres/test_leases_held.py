@@ -1,7 +1,8 @@
-"""A limit of which others hold the rest: it is not spent, and whoever needs it comes again."""
+"""Who is refused, and until when: while others hold the rest of a limit, and while Postgres is being asked for more."""
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -39,3 +40,23 @@ async def test_calls_are_refused_for_good_only_when_the_limit_is_spent(spent, he
         await model.complete(says("Hello", budget=budget))
     assert getattr(second.value, "held", False) is held
     assert (second.value.fault, books.asked) == ("budget", asked)
+
+
+async def test_who_comes_while_postgres_is_asked_for_others_is_not_refused_for_them():
+    """A burst of calls at a worker that holds nothing yet, against a limit that has room for all."""
+    answering = asyncio.Event()
+
+    class Grants:
+        async def fetch(self, _: str, *columns: list[int], **__: object) -> list[dict[str, int]]:
+            reserved, needed = columns[5][0], columns[6][0]
+            await answering.wait()
+            return [{"at": 1, "held": reserved + needed, "spent_by_all": 0}]
+
+    purse = Leases(Grants(), "w", clock=lambda: 7.0).purse(LIMIT)
+    first = asyncio.create_task(purse.take(50_000))
+    await asyncio.sleep(0)
+    later = [asyncio.create_task(purse.take(50_000)) for _ in range(3)]
+    await asyncio.sleep(0)
+    answering.set()
+    await asyncio.gather(first, *later)
+    assert purse.reserved == 200_000
