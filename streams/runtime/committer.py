@@ -12,7 +12,7 @@ from streams.runtime.model import Fenced, RuntimeSettings, S
 
 
 class Committer(Generic[S]):
-    """Takes what the log has to commit: an interval after the first settled record, sooner after many or for a journal entry."""
+    """Takes what the log has to commit: an interval after the first settled record, sooner after many or when asked to."""
 
     def __init__(self, name: str, log: EffectsLog[S], commits: Commits, settings: RuntimeSettings) -> None:
         self.lost: Fenced | None = None
@@ -25,6 +25,7 @@ class Committer(Generic[S]):
         """A little different for each partition, or all that began together would commit together, and records wait for them."""
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
         self._committing = asyncio.Lock()
 
     def moved(self) -> None:
@@ -32,7 +33,15 @@ class Committer(Generic[S]):
         if self._log.settled >= self._every:
             self.soon()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self.soon)
+            self.within(self._interval_s)
+
+    def within(self, seconds: float) -> None:
+        """Commit then at the latest."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if self._timer is None or due < self._due_at:
+            self.cancel_timer()
+            self._timer, self._due_at = loop.call_at(due, self.soon), due
 
     def soon(self) -> None:
         self.cancel_timer()

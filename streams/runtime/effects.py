@@ -1,7 +1,8 @@
 """What the records of one partition have done beyond its committed position, and how much of it may be committed.
 
 The watermark is the first offset whose record is not settled. Only puts of records below it are handed out for a commit,
-together with the position they belong to; so a commit never carries state newer than its position.
+together with the position they belong to; so a commit never carries state newer than its position. Journal entries, and puts
+of records that said `ahead`, need no position: they are handed out at once.
 
 There are thousands of entries and puts at any time. None stays in a cycle, so the collector need not look at them.
 """
@@ -12,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic
 
 import msgspec
@@ -88,6 +90,8 @@ class EffectsLog(Generic[S]):
     _pending: dict[str, _Pending[S]] = field(default_factory=dict)
     _ready: list[Put[S]] = field(default_factory=list)
     _journals: list[Journal[S]] = field(default_factory=list)
+    _ahead: list[Put[S]] = field(default_factory=list)
+    """Not handed out, and not bound to the watermark."""
     _handed_out: int = 0
     _version: int = 0
     settled: int = 0
@@ -130,7 +134,7 @@ class EffectsLog(Generic[S]):
             if pending is not None:
                 yield key, pending
 
-    def apply(self, entry: Entry[S], puts: Mapping[str, S | None]) -> None:
+    def apply(self, entry: Entry[S], puts: Mapping[str, S | None], *, ahead: bool = False) -> None:
         """The handler of this record has returned: its puts are what later records see."""
         for key, state in puts.items():
             self._version += 1
@@ -141,6 +145,8 @@ class EffectsLog(Generic[S]):
                 pending = self._pending[key] = _Pending(put)
             pending.latest = put
             pending.count += 1
+            if ahead:
+                self._ahead.append(put)
 
     def settle(self, entry: Entry[S]) -> bool:
         """The record is through and its outputs are durable. True when the watermark moved."""
@@ -165,13 +171,14 @@ class EffectsLog(Generic[S]):
 
     def take(self) -> Batch[S] | None:
         """All that may be committed now, or None."""
-        if self.position == self._handed_out and not self._journals:
+        if self.position == self._handed_out and not self._journals and not self._ahead:
             return None
         position = self.position if self.position != self._handed_out else None
         puts: dict[str, Put[S]] = {}
         folded: dict[str, int] = {}
         for put in self._ready:
             folded[put.key] = folded.get(put.key, 0) + 1
+        for put in chain(self._ready, self._ahead):
             known = puts.get(put.key)
             if put.version > self._pending[put.key].floor and (known is None or put.version > known.version):
                 puts[put.key] = put
@@ -180,7 +187,7 @@ class EffectsLog(Generic[S]):
             if known is None or journal.version > known.version:
                 puts[journal.key] = journal
         batch = Batch(position, puts, folded, self._journals)
-        self._handed_out, self._ready, self._journals, self.settled = self.position, [], [], 0
+        self._handed_out, self._ready, self._journals, self._ahead, self.settled = self.position, [], [], [], 0
         return batch
 
     def committed(self, batch: Batch[S], encoded: Mapping[str, bytes | None]) -> None:

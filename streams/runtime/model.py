@@ -111,6 +111,13 @@ class Step(Protocol[S]):
         """Wait until what was told is durable. Asks nobody when nothing was told; never returns once the publisher has failed."""
         ...
 
+    def ahead(self, within_s: float) -> None:
+        """What this step puts is durable within so many seconds after the handler has returned, and does not wait for the position.
+
+        Only for states that answer the record when it comes again, as it will while a record before it is being handled.
+        """
+        ...
+
     async def journal(self, key: str, state: S | None) -> None:
         """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
         ...

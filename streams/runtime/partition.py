@@ -283,6 +283,9 @@ class PartitionOwner(Generic[S]):
                 self._paused = False
                 self._around.source.resume(self.tp)
 
+    def commit_within(self, seconds: float) -> None:
+        self._committer.within(seconds)
+
     def commit_soon(self) -> None:
         self._committer.soon()
 

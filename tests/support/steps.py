@@ -38,6 +38,8 @@ class FakeStep:
 
     async def told(self) -> None: ...
 
+    def ahead(self, within_s: float) -> None: ...
+
     async def journal(self, key: str, state: Any) -> None:
         if self.fenced:
             raise Fenced("another owner has the partition")

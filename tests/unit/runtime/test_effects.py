@@ -136,6 +136,32 @@ async def test_a_put_older_than_a_durable_journal_entry_is_never_written_over_it
     assert written(commit(log)) == {"k": "after"}
 
 
+def test_a_put_that_goes_ahead_is_durable_before_the_position_and_written_once():
+    log = log_at(0)
+    slow, fast = log.open(0), log.open(1)
+    log.apply(fast, {"k": "done"}, ahead=True)
+    assert log.get("k") == "done"
+    batch = commit(log)
+    assert batch is not None
+    assert (batch.position, written(batch)) == (None, {"k": "done"})
+    assert log.take() is None
+    log.settle(fast)
+    log.settle(slow)
+    batch = commit(log)
+    assert batch is not None
+    assert (batch.position, written(batch)) == (2, {})
+    assert log.get("k") == "done"
+    assert not log._pending
+
+
+def test_of_two_puts_that_go_ahead_the_later_one_is_written():
+    log = log_at(0)
+    log.open(0)
+    for offset, state in ((1, "first"), (2, "second")):
+        log.apply(log.open(offset), {"k": state}, ahead=True)
+    assert written(commit(log)) == {"k": "second"}
+
+
 async def test_what_waits_in_the_journal_of_a_lost_partition_is_refused():
     log = log_at(0)
     journal = log.journal("k", "intent")
@@ -154,13 +180,14 @@ def test_items_shows_states_with_and_without_uncommitted_changes():
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_any_schedule_commits_what_a_sequential_run_would_have_at_that_position(seed: int):
-    """Records of one key settle in order, across keys in any order, with commits and journal entries at any time."""
+    """Records of one key settle in order, across keys in any order, with commits, journal entries and puts ahead at any time."""
     dice = random.Random(seed)
     records = [(offset, f"k{dice.randrange(3)}") for offset in range(30)]
     log = log_at(0)
     entries = {offset: log.open(offset) for offset, _ in records}
     waiting, applied = list(records), dict.fromkeys(("k0", "k1", "k2"), "")
     journalled: dict[str, int] = {}
+    ahead: dict[str, int] = {}
     unsettled: list[int] = []
     while waiting or unsettled:
         choice = dice.random()
@@ -172,8 +199,12 @@ async def test_any_schedule_commits_what_a_sequential_run_would_have_at_that_pos
             applied[key] += f".{offset}"
             if dice.random() < 0.2:
                 log.journal(key, applied[key])
+                ahead[key] = offset
                 commit(log)
-                journalled[key] = offset
+                journalled |= ahead
+            elif dice.random() < 0.3:
+                log.apply(entries[offset], {key: applied[key]}, ahead=True)
+                ahead[key] = offset
             else:
                 log.apply(entries[offset], {key: applied[key]})
             unsettled.append(offset)
@@ -181,6 +212,7 @@ async def test_any_schedule_commits_what_a_sequential_run_would_have_at_that_pos
             log.settle(entries[unsettled.pop(dice.randrange(len(unsettled)))])
         else:
             commit(log)
+            journalled |= ahead
         for key in applied:
             done = [offset for offset, of in records if of == key and offset <= max(journalled.get(key, -1), log._handed_out - 1)]
             assert (log.store.get(key) or "") == "".join(f".{offset}" for offset in done)

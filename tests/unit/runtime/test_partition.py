@@ -128,6 +128,36 @@ async def test_a_full_batch_does_not_wait_for_its_interval():
         assert broker.commits[0][0] == 2
 
 
+async def test_what_may_go_ahead_is_durable_while_a_record_before_it_is_still_being_handled():
+    broker = FakeBroker()
+
+    async def go_ahead(record: Record, step: Step[str]) -> None:
+        if record.offset == 0:
+            await asyncio.Event().wait()
+        step.ahead(0)
+
+    async with opened(broker, Appending(go_ahead), concurrency=2, commit_interval_s=3600) as owner:
+        owner.feed([raw(0, "a", key="slow"), raw(1, "b", key="fast")])
+        await until(lambda: bool(broker.commits))
+        assert broker.commits == [(None, {b"fast": b"b"})]
+
+
+async def test_what_goes_ahead_soon_brings_a_later_commit_forward():
+    broker = FakeBroker()
+
+    async def go_ahead(record: Record, step: Step[str]) -> None:
+        step.ahead(3600 if record.offset == 0 else 0)
+
+    async with opened(broker, Appending(go_ahead), commit_interval_s=3600) as owner:
+        owner.feed([raw(0, "a", key="x")])
+        await until(lambda: len(broker.sent) == 1)
+        await turns()
+        assert broker.commits == []
+        owner.feed([raw(1, "b", key="y")])
+        await until(lambda: bool(broker.commits))
+        assert broker.commits == [(None, {b"x": b"a", b"y": b"b"})]
+
+
 async def test_draining_ends_what_is_begun_begins_nothing_more_and_commits():
     broker, release = FakeBroker(), asyncio.Event()
 
