@@ -58,7 +58,7 @@ class StepJournal:
 
     def lookup(self, step: str) -> Entry | None:
         if self._unsaved and step not in self._entries:
-            self._saving.append(asyncio.ensure_future(self._save()))
+            self._begin_saving()
         return self._entries.get(step)
 
     async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
@@ -94,9 +94,13 @@ class StepJournal:
         return Execution(kept, attempt, at_ms, (completion.value, completion.headers), spent, agent)
 
     async def _save_now(self) -> None:
+        await asyncio.shield(self._begin_saving())
+
+    def _begin_saving(self) -> asyncio.Future[None]:
         saving = asyncio.ensure_future(self._save())
+        saving.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # a handler that was cut off asks no more
         self._saving.append(saving)
-        await asyncio.shield(saving)
+        return saving
 
     async def _save(self) -> None:
         self._unsaved = False

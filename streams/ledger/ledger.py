@@ -13,7 +13,7 @@ from streams.ledger.app import LedgerSettings
 from streams.ledger.fold import Total
 from streams.ledger.session import Session, Stalled
 from streams.runtime import Fenced, Publisher, RuntimeFailed
-from streams.runtime.closing import end
+from streams.runtime.closing import came
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +49,7 @@ class Ledger:
 
     async def ready(self) -> None:
         """Returns once the tables were restored, if a rebalance has them again or not. Raises when `run` has ended instead."""
-        ready, ended = (asyncio.ensure_future(event.wait()) for event in (self._ready, self._ended))
-        try:
-            done, _ = await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end({ready, ended})
-        if ready not in done:
+        if not await came(self._ready, unless=self._ended):
             raise RuntimeFailed(f"{self._settings.group} ended before it was ready: its run() says why")
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.runtime.closing import end
+from streams.runtime.closing import came, end
 from streams.runtime.member import Member
 from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import partition_counts, record_of
@@ -101,13 +101,7 @@ class BatchRuntime:
 
     async def ready(self) -> None:
         """Returns once the partitions assigned to this member are positioned. Raises when `run` has ended instead."""
-        ready, ended = asyncio.ensure_future(self._ready.wait()), asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            ended.cancel()
-        if not self._ready.is_set():
+        if not await came(self._ready, unless=self._ended):
             raise RuntimeFailed(f"{self._settings.group} ended before it was ready: its run() says why")
 
     async def lag(self) -> int:

@@ -40,3 +40,13 @@ async def end(tasks: set[asyncio.Task[Any]], patience_s: float = 5.0) -> None:
             task.exception()
     for task in stuck:
         log.error("%s ignores its cancellation: left behind", task.get_coro())
+
+
+async def came(event: asyncio.Event, *, unless: asyncio.Event) -> bool:
+    """Wait for either event. True when `event` came, even if it is not set any more."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in (event, unless)]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(set(waiting))
+    return waiting[0] in done

@@ -112,7 +112,7 @@ class Step(Protocol[S]):
         ...
 
     def ahead(self, within_s: float) -> None:
-        """What this step puts is durable within so many seconds after the handler has returned, and does not wait for the position.
+        """What this step puts is committed so many seconds after the handler has returned, and does not wait for the position.
 
         Only for states that answer the record when it comes again, as it will while a record before it is being handled.
         """

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.runtime.broker.fetching import Fetching
-from streams.runtime.closing import end
+from streams.runtime.closing import came, end
 from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
@@ -107,13 +107,7 @@ class Runtime(Generic[S]):
 
     async def ready(self) -> None:
         """Returns once every partition assigned to this member is restored and at work. Raises when `run` has ended instead."""
-        ready, ended = asyncio.ensure_future(self._ready.wait()), asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            ended.cancel()
-        if not self._ready.is_set():
+        if not await came(self._ready, unless=self._ended):
             raise RuntimeFailed(f"{self.settings.group} ended before it was ready: its run() says why")
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from streams.runtime import Outgoing, Publisher, Record, RuntimeFailed, Step, TooLarge, Unavailable, Undecodable
 from streams.runtime.commits import TransactionalCommits
 from streams.runtime.reading import Reader
-from tests.integration.runtime_world import World, a_world, at_work, begin, crash, partition_of
+from tests.integration.runtime_world import PATIENCE_S, World, a_world, at_work, begin, crash, partition_of
 
 pytestmark = pytest.mark.kafka
 
@@ -183,6 +183,32 @@ async def test_a_journal_entry_is_durable_when_the_call_returns_and_is_seen_afte
     async with at_work(world.runtime(world.appending(before=intend), concurrency=4)):
         await world.until_committed({0: 1})
     assert await world.states() == {"k": "intent+done"}
+
+
+async def test_what_went_ahead_is_seen_after_a_crash_though_a_record_before_it_never_ended(world: World):
+    """A worker dies while one task waits for its model; the task behind it is done, and must not be worked on again."""
+    await world.create()
+    found: dict[str, str | None] = {}
+
+    async def go_ahead(record: Record, step: Step[str]) -> None:
+        key = (record.key or b"").decode()
+        found[key] = step.get(key)
+        if key == "slow" and found["slow"] is None and "again" not in found:
+            await asyncio.Event().wait()
+        step.ahead(0.01)
+
+    await world.send("a", key="slow")
+    await world.send("b", key="fast")
+    running = await begin(world.runtime(world.appending(before=go_ahead), concurrency=4, commit_interval_s=3600))
+    async with asyncio.timeout(PATIENCE_S):
+        while await world.states() != {"fast": "b"}:
+            await asyncio.sleep(0.01)
+    assert await world.committed() == {}
+    await crash(running)
+    found["again"] = ""
+    async with at_work(world.runtime(world.appending(before=go_ahead), concurrency=4, commit_interval_s=0.01)):
+        await world.until_committed({0: 2})
+    assert found == {"slow": None, "fast": "b", "again": ""}
 
 
 async def test_journal_calls_that_wait_together_are_committed_together(world: World):

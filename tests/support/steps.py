@@ -20,6 +20,7 @@ class FakeStep:
         self.journalled: list[tuple[str, Any]] = []
         self.outs: list[Outgoing] = []
         self.fenced = fenced
+        self.ahead_s: float | None = None
 
     def get(self, key: str) -> Any:
         return self.states.get(key)
@@ -38,7 +39,8 @@ class FakeStep:
 
     async def told(self) -> None: ...
 
-    def ahead(self, within_s: float) -> None: ...
+    def ahead(self, within_s: float) -> None:
+        self.ahead_s = within_s
 
     async def journal(self, key: str, state: Any) -> None:
         if self.fenced:

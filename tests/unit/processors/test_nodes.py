@@ -26,7 +26,7 @@ from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Out
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
 from streams.journal import Execution, ExecutionCodec
-from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
+from streams.nodes import FREE_AHEAD_S, KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, PAID_AHEAD_S, Nodes
 from streams.runtime import Fenced, Outgoing, TooLarge, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
 
@@ -133,6 +133,10 @@ async def buys_and_says(work: Work, model: ChatModel, tools: Tools) -> AgentResu
     await tools.call(BUY)
     reply = await model.complete(ChatRequest("fast", ()))
     return AgentResult({"response": reply.text})
+
+
+async def says_nothing(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+    return AgentResult(None)
 
 
 async def test_a_task_ends_in_one_completion_and_an_event_for_each_call():
@@ -320,6 +324,15 @@ async def test_a_repeated_task_is_answered_from_the_journal():
     repeat = await work(buys_and_says, step)
     assert step.outs == [first]
     assert (repeat.shop.done, repeat.chat.calls) == ([], 0)
+
+
+@pytest.mark.parametrize(("behaviour", "within_s"), [(buys_and_says, PAID_AHEAD_S), (says_nothing, FREE_AHEAD_S)])
+async def test_the_end_of_an_execution_waits_for_no_other_task_and_sooner_where_it_was_paid_for(
+    behaviour: Behaviour, within_s: float
+):
+    step = FakeStep()
+    await work(behaviour, step)
+    assert step.ahead_s == within_s
 
 
 async def test_an_intent_is_durable_before_the_tool_acts():
