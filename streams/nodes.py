@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 KEEP_FINISHED_MS = 3_600_000
 """How long a finished execution answers a repeated task, measured by the records' own time."""
 PAID_AHEAD_S, FREE_AHEAD_S = 0.05, 0.5
-"""How soon the end of an execution is durable that called a model or a tool, and of one that did not. A crash before repeats it."""
+"""How soon the end of an execution that called a model or a tool is durable, and of another. A crash before that repeats it."""
 
 MAX_COMPLETION_BYTES = 262_144
 """The largest completion a node may publish; dozens of them fit into one response."""
