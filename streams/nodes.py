@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 KEEP_FINISHED_MS = 3_600_000
 """How long a finished execution answers a repeated task, measured by the records' own time."""
-PAID_AHEAD_S, FREE_AHEAD_S = 0.05, 0.5
-"""How soon the end of an execution that called a model or a tool is durable, and of another. A crash before that repeats it."""
 
 MAX_COMPLETION_BYTES = 262_144
 """The largest completion a node may publish; dozens of them fit into one response."""
@@ -127,7 +125,7 @@ class Nodes:
         step.publish(completion)
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
-        step.ahead(PAID_AHEAD_S if meter.models or meter.tools else FREE_AHEAD_S)
+        step.ahead(soon=bool(meter.models or meter.tools))
         self._forget(step, task.execution_id, now_ms)
 
     def _books(self, task: NodeTask, step: Step[Execution]) -> Books:

@@ -21,11 +21,13 @@ class Committer(Generic[S]):
         self._log = log
         self._commits = commits
         self._every = settings.commit_every
-        self._interval_s = settings.commit_interval_s * (0.75 + 0.5 * (crc32(name.encode()) % 256) / 256)
+        odd = 0.75 + 0.5 * (crc32(name.encode()) % 256) / 256
         """A little different for each partition, or all that began together would commit together, and records wait for them."""
+        self._interval_s = settings.commit_interval_s * odd
+        self._soon_s, self._spacing_s = settings.commit_soon_s, settings.commit_spacing_s * odd
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._due_at = 0.0
+        self._due_at = self._began = 0.0
         self._committing = asyncio.Lock()
 
     def moved(self) -> None:
@@ -33,15 +35,20 @@ class Committer(Generic[S]):
         if self._log.settled >= self._every:
             self.soon()
         elif self._timer is None:
-            self.within(self._interval_s)
+            self._at(asyncio.get_running_loop().time() + self._interval_s)
 
-    def within(self, seconds: float) -> None:
-        """Commit then at the latest."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        if self._timer is None or due < self._due_at:
-            self.cancel_timer()
-            self._timer, self._due_at = loop.call_at(due, self.soon), due
+    def gone_ahead(self, *, soon: bool) -> None:
+        """States that need no position wait to be committed."""
+        if soon:
+            due = max(asyncio.get_running_loop().time() + self._soon_s, self._began + self._spacing_s)
+            if self._timer is None or due < self._due_at:
+                self._at(due)
+        elif self._timer is None:
+            self._at(asyncio.get_running_loop().time() + self._interval_s)
+
+    def _at(self, due: float) -> None:
+        self.cancel_timer()
+        self._timer, self._due_at = asyncio.get_running_loop().call_at(due, self.soon), due
 
     def soon(self) -> None:
         self.cancel_timer()
@@ -67,6 +74,7 @@ class Committer(Generic[S]):
             batch = self._log.take()
             if batch is None:
                 return
+            self._began = asyncio.get_running_loop().time()
             store = self._log.store
             try:
                 encoded = {key: None if put.state is None else store.encode(put.state) for key, put in batch.puts.items()}

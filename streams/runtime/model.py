@@ -111,10 +111,10 @@ class Step(Protocol[S]):
         """Wait until what was told is durable. Asks nobody when nothing was told; never returns once the publisher has failed."""
         ...
 
-    def ahead(self, within_s: float) -> None:
-        """What this step puts is committed so many seconds after the handler has returned, and does not wait for the position.
+    def ahead(self, *, soon: bool = False) -> None:
+        """What this step puts is durable with the next commit, and does not wait for the records before this one.
 
-        Only for states that answer the record when it comes again, as it will while a record before it is being handled.
+        Only for states that answer the record when it comes again. `soon`: the next commit does not wait for its interval.
         """
         ...
 
@@ -189,6 +189,10 @@ class RuntimeSettings:
     max_in_flight: int = 1000
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
     commit_interval_s: float = 0.5
+    commit_soon_s: float = 0.05
+    """For what goes ahead soon: at least so long after the handler has returned,…"""
+    commit_spacing_s: float = 0.2
+    """…and so long after the commit before."""
     commit_every: int = 1000
     """Records, after which a commit does not wait for its interval."""
     drain_deadline_s: float = 20.0

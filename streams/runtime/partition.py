@@ -283,8 +283,8 @@ class PartitionOwner(Generic[S]):
                 self._paused = False
                 self._around.source.resume(self.tp)
 
-    def commit_within(self, seconds: float) -> None:
-        self._committer.within(seconds)
+    def gone_ahead(self, *, soon: bool) -> None:
+        self._committer.gone_ahead(soon=soon)
 
     def commit_soon(self) -> None:
         self._committer.soon()

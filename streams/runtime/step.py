@@ -25,7 +25,7 @@ class Owner(Protocol[S]):
     @property
     def is_open(self) -> bool: ...
     def settle(self, entry: Entry[S]) -> None: ...
-    def commit_within(self, seconds: float) -> None: ...
+    def gone_ahead(self, *, soon: bool) -> None: ...
     async def act(self) -> None: ...
     def acted(self) -> None: ...
     def commit_soon(self) -> None: ...
@@ -34,14 +34,14 @@ class Owner(Protocol[S]):
 class StepOfRecord(Generic[S]):
     """model.Step. Also the receipt of what it published: the record settles when the handler and all outputs are through."""
 
-    __slots__ = ("_acting", "_ahead_s", "_entry", "_outs", "_owner", "_puts", "_telling", "_untold", "partition")
+    __slots__ = ("_acting", "_ahead", "_entry", "_outs", "_owner", "_puts", "_soon", "_telling", "_untold", "partition")
 
     def __init__(self, owner: Owner[S], entry: Entry[S]) -> None:
         self.partition = owner.partition
         self._owner = owner
         self._entry = entry
         self._acting = 0
-        self._ahead_s: float | None = None
+        self._ahead = self._soon = False
         self._puts: dict[str, S | None] = {}
         self._outs: list[Outgoing] = []
         self._untold = 0
@@ -73,8 +73,8 @@ class StepOfRecord(Generic[S]):
             self._telling = asyncio.get_running_loop().create_future()
             await self._telling
 
-    def ahead(self, within_s: float) -> None:
-        self._ahead_s = within_s
+    def ahead(self, *, soon: bool = False) -> None:
+        self._ahead, self._soon = True, soon
 
     async def journal(self, key: str, state: S | None) -> None:
         self._need_state()
@@ -103,9 +103,9 @@ class StepOfRecord(Generic[S]):
     def finish(self) -> None:
         """The handler has returned: its puts and outputs take effect."""
         if self._puts:
-            self._owner.log.apply(self._entry, self._puts, ahead=self._ahead_s is not None)
-            if self._ahead_s is not None:
-                self._owner.commit_within(self._ahead_s)
+            self._owner.log.apply(self._entry, self._puts, ahead=self._ahead)
+            if self._ahead:
+                self._owner.gone_ahead(soon=self._soon)
         self._send()
         self.delivered(0, 0)
 

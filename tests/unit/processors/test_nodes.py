@@ -26,7 +26,7 @@ from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Out
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
 from streams.journal import Execution, ExecutionCodec
-from streams.nodes import FREE_AHEAD_S, KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, PAID_AHEAD_S, Nodes
+from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
 from streams.runtime import Fenced, Outgoing, TooLarge, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
 
@@ -326,13 +326,13 @@ async def test_a_repeated_task_is_answered_from_the_journal():
     assert (repeat.shop.done, repeat.chat.calls) == ([], 0)
 
 
-@pytest.mark.parametrize(("behaviour", "within_s"), [(buys_and_says, PAID_AHEAD_S), (says_nothing, FREE_AHEAD_S)])
-async def test_the_end_of_an_execution_waits_for_no_other_task_and_sooner_where_it_was_paid_for(
-    behaviour: Behaviour, within_s: float
+@pytest.mark.parametrize(("behaviour", "when"), [(buys_and_says, "soon"), (says_nothing, "later")])
+async def test_the_end_of_an_execution_waits_for_no_other_task_and_is_sooner_durable_where_it_was_paid_for(
+    behaviour: Behaviour, when: str
 ):
     step = FakeStep()
     await work(behaviour, step)
-    assert step.ahead_s == within_s
+    assert step.gone_ahead == when
 
 
 async def test_an_intent_is_durable_before_the_tool_acts():

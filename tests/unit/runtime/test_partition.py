@@ -134,21 +134,21 @@ async def test_what_may_go_ahead_is_durable_while_a_record_before_it_is_still_be
     async def go_ahead(record: Record, step: Step[str]) -> None:
         if record.offset == 0:
             await asyncio.Event().wait()
-        step.ahead(0)
+        step.ahead()
 
-    async with opened(broker, Appending(go_ahead), concurrency=2, commit_interval_s=3600) as owner:
+    async with opened(broker, Appending(go_ahead), concurrency=2, commit_interval_s=0) as owner:
         owner.feed([raw(0, "a", key="slow"), raw(1, "b", key="fast")])
         await until(lambda: bool(broker.commits))
         assert broker.commits == [(None, {b"fast": b"b"})]
 
 
-async def test_what_goes_ahead_soon_brings_a_later_commit_forward():
+async def test_what_goes_ahead_soon_brings_the_next_commit_forward():
     broker = FakeBroker()
 
     async def go_ahead(record: Record, step: Step[str]) -> None:
-        step.ahead(3600 if record.offset == 0 else 0)
+        step.ahead(soon=record.offset == 1)
 
-    async with opened(broker, Appending(go_ahead), commit_interval_s=3600) as owner:
+    async with opened(broker, Appending(go_ahead), commit_interval_s=3600, commit_soon_s=0, commit_spacing_s=0) as owner:
         owner.feed([raw(0, "a", key="x")])
         await until(lambda: len(broker.sent) == 1)
         await turns()
@@ -156,6 +156,21 @@ async def test_what_goes_ahead_soon_brings_a_later_commit_forward():
         owner.feed([raw(1, "b", key="y")])
         await until(lambda: bool(broker.commits))
         assert broker.commits == [(None, {b"x": b"a", b"y": b"b"})]
+
+
+async def test_what_goes_ahead_soon_leaves_the_commit_before_its_distance():
+    broker = FakeBroker()
+
+    async def go_ahead(record: Record, step: Step[str]) -> None:
+        step.ahead(soon=True)
+
+    async with opened(broker, Appending(go_ahead), commit_interval_s=3600, commit_soon_s=0, commit_spacing_s=3600) as owner:
+        owner.feed([raw(0, "a", key="x")])
+        await until(lambda: len(broker.commits) == 1)
+        owner.feed([raw(1, "b", key="y")])
+        await until(lambda: len(broker.sent) == 2)
+        await turns()
+        assert len(broker.commits) == 1
 
 
 async def test_draining_ends_what_is_begun_begins_nothing_more_and_commits():
