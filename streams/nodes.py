@@ -125,7 +125,8 @@ class Nodes:
         step.publish(completion)
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
-        step.ahead(soon=bool(meter.models or meter.tools))
+        if meter.models or meter.tools:
+            step.ahead()  # a slow task before it on the partition must not have it paid for twice
         self._forget(step, task.execution_id, now_ms)
 
     def _books(self, task: NodeTask, step: Step[Execution]) -> Books:

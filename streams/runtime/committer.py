@@ -37,14 +37,11 @@ class Committer(Generic[S]):
         elif self._timer is None:
             self._at(asyncio.get_running_loop().time() + self._interval_s)
 
-    def gone_ahead(self, *, soon: bool) -> None:
+    def gone_ahead(self) -> None:
         """States that need no position wait to be committed."""
-        if soon:
-            due = max(asyncio.get_running_loop().time() + self._soon_s, self._began + self._spacing_s)
-            if self._timer is None or due < self._due_at:
-                self._at(due)
-        elif self._timer is None:
-            self._at(asyncio.get_running_loop().time() + self._interval_s)
+        due = max(asyncio.get_running_loop().time() + self._soon_s, self._began + self._spacing_s)
+        if self._timer is None or due < self._due_at:
+            self._at(due)
 
     def _at(self, due: float) -> None:
         self.cancel_timer()

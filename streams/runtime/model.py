@@ -111,10 +111,10 @@ class Step(Protocol[S]):
         """Wait until what was told is durable. Asks nobody when nothing was told; never returns once the publisher has failed."""
         ...
 
-    def ahead(self, *, soon: bool = False) -> None:
-        """What this step puts is durable with the next commit, and does not wait for the records before this one.
+    def ahead(self) -> None:
+        """What this step puts is durable soon after the handler has returned, and does not wait for the records before this one.
 
-        Only for states that answer the record when it comes again. `soon`: the next commit does not wait for its interval.
+        Only for states that answer the record when it comes again.
         """
         ...
 
@@ -190,7 +190,7 @@ class RuntimeSettings:
     """Records of a partition past its watermark; beyond it no further one starts and fetching pauses."""
     commit_interval_s: float = 0.5
     commit_soon_s: float = 0.05
-    """For what goes ahead soon: at least so long after the handler has returned,…"""
+    """For what goes ahead: at least so long after the handler has returned,…"""
     commit_spacing_s: float = 0.2
     """…and so long after the commit before."""
     commit_every: int = 1000

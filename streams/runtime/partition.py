@@ -283,8 +283,8 @@ class PartitionOwner(Generic[S]):
                 self._paused = False
                 self._around.source.resume(self.tp)
 
-    def gone_ahead(self, *, soon: bool) -> None:
-        self._committer.gone_ahead(soon=soon)
+    def gone_ahead(self) -> None:
+        self._committer.gone_ahead()
 
     def commit_soon(self) -> None:
         self._committer.soon()

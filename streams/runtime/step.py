@@ -25,7 +25,7 @@ class Owner(Protocol[S]):
     @property
     def is_open(self) -> bool: ...
     def settle(self, entry: Entry[S]) -> None: ...
-    def gone_ahead(self, *, soon: bool) -> None: ...
+    def gone_ahead(self) -> None: ...
     async def act(self) -> None: ...
     def acted(self) -> None: ...
     def commit_soon(self) -> None: ...
@@ -34,14 +34,14 @@ class Owner(Protocol[S]):
 class StepOfRecord(Generic[S]):
     """model.Step. Also the receipt of what it published: the record settles when the handler and all outputs are through."""
 
-    __slots__ = ("_acting", "_ahead", "_entry", "_outs", "_owner", "_puts", "_soon", "_telling", "_untold", "partition")
+    __slots__ = ("_acting", "_ahead", "_entry", "_outs", "_owner", "_puts", "_telling", "_untold", "partition")
 
     def __init__(self, owner: Owner[S], entry: Entry[S]) -> None:
         self.partition = owner.partition
         self._owner = owner
         self._entry = entry
         self._acting = 0
-        self._ahead = self._soon = False
+        self._ahead = False
         self._puts: dict[str, S | None] = {}
         self._outs: list[Outgoing] = []
         self._untold = 0
@@ -73,8 +73,8 @@ class StepOfRecord(Generic[S]):
             self._telling = asyncio.get_running_loop().create_future()
             await self._telling
 
-    def ahead(self, *, soon: bool = False) -> None:
-        self._ahead, self._soon = True, soon
+    def ahead(self) -> None:
+        self._ahead = True
 
     async def journal(self, key: str, state: S | None) -> None:
         self._need_state()
@@ -105,7 +105,7 @@ class StepOfRecord(Generic[S]):
         if self._puts:
             self._owner.log.apply(self._entry, self._puts, ahead=self._ahead)
             if self._ahead:
-                self._owner.gone_ahead(soon=self._soon)
+                self._owner.gone_ahead()
         self._send()
         self.delivered(0, 0)
 

@@ -195,7 +195,7 @@ async def test_what_went_ahead_is_seen_after_a_crash_though_a_record_before_it_n
         found[key] = step.get(key)
         if key == "slow" and found["slow"] is None and "again" not in found:
             await asyncio.Event().wait()
-        step.ahead(soon=True)
+        step.ahead()
 
     await world.send("a", key="slow")
     await world.send("b", key="fast")

@@ -20,7 +20,7 @@ class FakeStep:
         self.journalled: list[tuple[str, Any]] = []
         self.outs: list[Outgoing] = []
         self.fenced = fenced
-        self.gone_ahead = ""
+        self.gone_ahead = False
 
     def get(self, key: str) -> Any:
         return self.states.get(key)
@@ -39,8 +39,8 @@ class FakeStep:
 
     async def told(self) -> None: ...
 
-    def ahead(self, *, soon: bool = False) -> None:
-        self.gone_ahead = "soon" if soon else "later"
+    def ahead(self) -> None:
+        self.gone_ahead = True
 
     async def journal(self, key: str, state: Any) -> None:
         if self.fenced:

@@ -326,13 +326,11 @@ async def test_a_repeated_task_is_answered_from_the_journal():
     assert (repeat.shop.done, repeat.chat.calls) == ([], 0)
 
 
-@pytest.mark.parametrize(("behaviour", "when"), [(buys_and_says, "soon"), (says_nothing, "later")])
-async def test_the_end_of_an_execution_waits_for_no_other_task_and_is_sooner_durable_where_it_was_paid_for(
-    behaviour: Behaviour, when: str
-):
+@pytest.mark.parametrize(("behaviour", "ahead"), [(buys_and_says, True), (says_nothing, False)])
+async def test_the_end_of_an_execution_that_was_paid_for_waits_for_no_other_task(behaviour: Behaviour, ahead: bool):
     step = FakeStep()
     await work(behaviour, step)
-    assert step.gone_ahead == when
+    assert step.gone_ahead == ahead
 
 
 async def test_an_intent_is_durable_before_the_tool_acts():
