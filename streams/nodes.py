@@ -125,7 +125,7 @@ class Nodes:
         step.publish(completion)
         keep = ending.outcome is Outcome.RETRYABLE
         step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
-        if meter.models or meter.tools:
+        if meter.model_calls or meter.tool_uses:
             step.ahead()  # a slow task before it on the partition must not have it paid for twice
         self._forget(step, task.execution_id, now_ms)
 
