@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tests.simulation import graphs
 
 PROCESSORS = ("intake", "conversations", "nodes")
-TTL_S = 45.0
+TTL_S = 180.0
 """Longer than any record is late: a repeat of a message that comes after its conversation was forgotten is a new message."""
 SETTLED_S = 4.0
 """Faults stop after this many virtual seconds, so that a schedule can come to an end."""
