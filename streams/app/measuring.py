@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,17 +11,38 @@ from prometheus_client.registry import Collector
 
 from agents.router.breakers import ModelState
 from agents.router.health import Health
+from agents.router.router import Router
+from connectors.cli.ports import CannotGoOn, Report
+from connectors.metrics import MetricsError, serving
 
 STATE_VALUES: dict[ModelState, int] = {"closed": 0, "half_open": 1, "cooling": 2, "open": 3}
 """As in the view `circuit_breaker_state`."""
 _VALUES = ", ".join(f"{value} {state.replace('_', '-')}" for state, value in STATE_VALUES.items())
 
 
-def process_metrics() -> CollectorRegistry:
-    """The processor's time, memory and files of this process, to which others are added."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    return registry
+class Measures:
+    """Of one process: its CPU, memory and files, and what else it is told to watch."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+
+    def watch(self, router: Router) -> None:
+        """Which of the models and keys it could ask it leaves alone."""
+        asked = [model.name for model in router.models.values() if model.provider in router.providers]
+        self.registry.register(HealthMetrics(router.health, asked, router.providers))
+
+
+@asynccontextmanager
+async def measuring(address: str, report: Report) -> AsyncIterator[Measures]:
+    """Serve the measures of this process while it runs. Raises CannotGoOn when the address cannot be had."""
+    measures = Measures()
+    try:
+        async with serving(address, measures.registry) as url:
+            report(f"metrics are at {url}")
+            yield measures
+    except MetricsError as error:
+        raise CannotGoOn(str(error)) from error
 
 
 class HealthMetrics(Collector):

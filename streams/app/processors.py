@@ -34,7 +34,7 @@ from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic
 from streams.wire import incoming
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from streams.app.measuring import Measures
 
 ALL = ("intake", "conversations", "nodes", "ledger", "projector")
 NODE_CONCURRENCY = {topics.NODE_TASKS_SIMPLE: 32, topics.NODE_TASKS_REASONING: 32, topics.NODE_TASKS_CODE: 8}
@@ -111,7 +111,11 @@ async def running(
         publisher = Publisher(bootstrap, fetching=fetching)
         await publisher.start()
         stack.push_async_exit(_closing(publisher))
-        measures = await stack.enter_async_context(_metrics(settings.metrics, report)) if settings.metrics else None
+        measures: Measures | None = None
+        if settings.metrics is not None:
+            from streams.app.measuring import measuring  # who serves none need not wait for the imports
+
+            measures = await stack.enter_async_context(measuring(settings.metrics, report))
         builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop, measures, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
@@ -122,21 +126,6 @@ async def running(
         tidying = asyncio.create_task(_tidy())
         stack.callback(tidying.cancel)
         yield state
-
-
-@asynccontextmanager
-async def _metrics(address: str, report: Report) -> AsyncIterator[CollectorRegistry]:
-    """What this process measures, served while it runs."""
-    from connectors.metrics import MetricsError, serving  # who serves none need not wait for the imports
-    from streams.app.measuring import process_metrics
-
-    measures = process_metrics()
-    try:
-        async with serving(address, measures) as url:
-            report(f"metrics are at {url}")
-            yield measures
-    except MetricsError as error:
-        raise CannotGoOn(str(error)) from error
 
 
 def _settle_memory() -> None:
@@ -198,7 +187,7 @@ class _Builder:
     publisher: Publisher
     fetching: Fetching
     workshop: WorkshopOf | None
-    measures: CollectorRegistry | None
+    measures: Measures | None
     report: Report
     stack: AsyncExitStack
 
@@ -237,10 +226,7 @@ class _Builder:
             workshop, registry, router = opened, opened.registry, opened.calls.router
             self.stack.enter_context(announcer.hearing(router.health, router.clock))
             if self.measures is not None:
-                from streams.app.measuring import HealthMetrics
-
-                asked = [model.name for model in router.models.values() if model.provider in router.providers]
-                self.measures.register(HealthMetrics(router.health, asked, router.providers))
+                self.measures.watch(router)
             following = HealthWatch(self.bootstrap, registry, self.report)
             await following.start()
             self.stack.push_async_callback(following.stop)

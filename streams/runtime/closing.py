@@ -1,4 +1,4 @@
-"""Closing clients that may hang: aiokafka waits for a lost broker without end, a process that stops must not."""
+"""Closing clients that may hang, and hearing what ended: aiokafka waits for a lost broker without end, a process must not."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ class Committer(Generic[S]):
         self._log = log
         self._commits = commits
         self._every = settings.commit_every
+        # A little different for each partition, or all that began together would commit together, and records wait for them.
         odd = 0.75 + 0.5 * (crc32(name.encode()) % 256) / 256
-        """A little different for each partition, or all that began together would commit together, and records wait for them."""
         self._interval_s = settings.commit_interval_s * odd
         self._soon_s, self._spacing_s = settings.commit_soon_s, settings.commit_spacing_s * odd
         self._due = asyncio.Event()
