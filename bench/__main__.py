@@ -50,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", default="a,b,d,e,f,g,h", help="cases, with commas")
     parser.add_argument("--quick", action="store_true", help="a tenth of the time: shows that it works, not how fast it is")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of a and c")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of a, b, c and d")
     given = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     names = [name.strip() for name in given.only.split(",") if name.strip()]

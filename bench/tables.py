@@ -64,6 +64,19 @@ def best(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any]:
     return max(rows, key=lambda row: row[column])
 
 
+def lowest(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any]:
+    """Of repetitions the one with the lowest latency, for the same reason."""
+    return min(rows, key=lambda row: row[column])
+
+
+def ranges(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, str]:
+    """What the repetitions had, from the lowest to the highest: how far the one that is shown can be trusted."""
+    return {
+        f"{column} of rounds": f"{_shown(min(row[column] for row in rows))} to {_shown(max(row[column] for row in rows))}"
+        for column in columns
+    }
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return ""
