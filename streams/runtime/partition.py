@@ -4,58 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal
 
 from aiokafka import TopicPartition
-from msgspec.structs import replace
 
 from streams.runtime.acts import Acts
-from streams.runtime.begun import Begin, Begun, unplaced
+from streams.runtime.begun import Begun, unplaced
 from streams.runtime.closing import end
 from streams.runtime.commits import Commits
 from streams.runtime.committer import Committer
 from streams.runtime.dispatch import Dispatch, dispatch
 from streams.runtime.effects import EffectsLog, Entry
-from streams.runtime.model import (
-    DeadLetter,
-    Fenced,
-    Outgoing,
-    Processor,
-    Record,
-    RuntimeFailed,
-    RuntimeSettings,
-    S,
-    Unavailable,
-    Undecodable,
-)
-from streams.runtime.publisher import Publisher
-from streams.runtime.step import StepOfRecord, ViewOfPartition
+from streams.runtime.handling import Handling, in_words
+from streams.runtime.model import Fenced, Outgoing, RuntimeFailed, S, Unavailable
+from streams.runtime.opening import Opening
+from streams.runtime.step import ViewOfPartition
 from streams.runtime.stopwatch import Stopwatch
 from streams.runtime.store import StateStore
+from streams.runtime.surroundings import Restore, Surroundings
 
 log = logging.getLogger(__name__)
 
 Phase = Literal["opening", "working", "holding", "draining", "lost", "closed"]
 """`holding`: the group is rebalancing; begun records go on, no other begins."""
-
-
-class Source(Protocol):
-    """Where a partition's records come from (the group member)."""
-
-    def seek(self, partition: TopicPartition, offset: int) -> None: ...
-    def pause(self, partition: TopicPartition) -> None: ...
-    def resume(self, partition: TopicPartition) -> None: ...
-    def end(self, partition: TopicPartition) -> int | None: ...
-    def early(self, partition: TopicPartition, begin: Begin[Any] | None) -> None: ...
-    async def committed(self, partition: TopicPartition) -> int | None: ...
-    async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]: ...
-
-
-Restore = Callable[[StateStore[Any]], Awaitable[int]]
-"""Reads what the store does not have yet; returns the changelog's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +44,6 @@ class PartitionStatus:
     lag: int | None
     """Records between the position and the end; None before the first fetch."""
     states: int
-
-
-@dataclass(slots=True)
-class Surroundings(Generic[S]):
-    """What all partitions of a runtime share."""
-
-    settings: RuntimeSettings
-    processor: Processor[S]
-    publisher: Publisher
-    dead_letter: DeadLetter
-    source: Source
-    opened: Callable[[PartitionOwner[S]], None]
-    lost: Callable[[PartitionOwner[S], Fenced], None]
-    failed: Callable[[BaseException], None]
 
 
 class PartitionOwner(Generic[S]):
@@ -106,18 +65,14 @@ class PartitionOwner(Generic[S]):
         self._settings = around.settings
         self._commits = commits
         self._committer = Committer(f"{tp.topic}-{tp.partition}", self.log, commits, around.settings)
-        self._restore = restore
+        self._opening = Opening(tp, around, commits, self.log, restore)
+        self._handling = Handling(self, around)
         self._dispatch: Dispatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._active = 0
-        """Records begun and not settled."""
-        self._idle = asyncio.Event()
         self._acts = Acts()
         self._paused = False
         self._next = 0
         """The offset after the last record fed."""
-        self._committed: int | None = None
-        """Where the group stood when this owner came."""
         self._draining: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -131,8 +86,6 @@ class PartitionOwner(Generic[S]):
     def is_open(self) -> bool:
         return self.phase in ("working", "holding", "draining")
 
-    # Opening, in exactly this order (docs/adr/0003): fence, position, state, fence held, work.
-
     def start(self, after: Awaitable[None] | None = None) -> None:
         """Open; `after`: the closing of whoever had the partition before, in this process."""
         self._spawn(self._open(after))
@@ -143,24 +96,13 @@ class PartitionOwner(Generic[S]):
         if after is not None:
             await after
         watch.lap("the former owner's end")
-        await self._commits.open()
-        watch.lap("fence")
-        position = await self._first_position()
-        watch.lap("position")
-        source.seek(self.tp, position)
-        self._next = position
-        self.log.begin(position)
-        if self._restore is not None:
-            await self._restore_states(self._restore)
-            watch.lap("states")
-            await self._hold_fence(position)
-            watch.lap("fence held")
+        self._next = await self._opening.run(watch)
         self.phase = "working"
         opened = getattr(self._around.processor, "opened", None)
         if opened is not None:
             opened(ViewOfPartition(self))
         bound, concurrency = settings.max_in_flight, settings.concurrency
-        self._dispatch = dispatch(self.log, self._handle, self._spawn, bound=bound, concurrency=concurrency)
+        self._dispatch = dispatch(self.log, self._handling.handle, self._spawn, bound=bound, concurrency=concurrency)
         self._spawn(self._committer.run())
         if settings.early:
             source.early(self.tp, self._begin)
@@ -168,33 +110,6 @@ class PartitionOwner(Generic[S]):
         watch.lap("begun")
         log.info("%s: %s is open with %d states: %s", settings.group, self.tp, len(self.log.store), watch)
         self._around.opened(self)
-
-    async def _hold_fence(self, position: int) -> None:
-        """Raises Fenced when another owner came while we read: it may have moved the states on from the position we know."""
-        if self._committed is not None:
-            await self._commits.commit(position, ())
-        elif await self._around.source.committed(self.tp) is not None:
-            raise Fenced(f"{self._settings.group} has lost {self.tp} to another owner while it was opening it")
-
-    async def _first_position(self) -> int:
-        committed = self._committed = await self._around.source.committed(self.tp)
-        beginning, end_offset = (await self._around.source.bounds([self.tp]))[self.tp]
-        if committed is None:
-            return beginning
-        if committed > end_offset:
-            raise RuntimeFailed(
-                f"{self._settings.group} has handled {self.topic}-{self.partition} up to {committed}, it ends at {end_offset}: "
-                "was the topic created anew? Then delete the group's offsets and empty its changelog"
-            )
-        if committed < beginning:
-            gone = beginning - committed
-            log.error("%s: retention has deleted %d offsets of %s that were never handled", self._settings.group, gone, self.tp)
-        return max(committed, beginning)
-
-    async def _restore_states(self, restore: Restore) -> None:
-        store = self.log.store
-        store.next_offset = await restore(store)
-        store.known_at = self._loop.time()
 
     # Handling
 
@@ -224,54 +139,8 @@ class PartitionOwner(Generic[S]):
         if self.log.place(begun.entry, begun.offset, begun.timestamp_ms):
             self._moved()
 
-    async def _handle(self, record: Record, entry: Entry[S]) -> None:
-        self._active += 1
-        attempts = 1
-        while True:
-            step = StepOfRecord(self, entry)
-            try:
-                try:
-                    await self._around.processor.handle(record, step)
-                finally:
-                    step.release()
-                break
-            except Undecodable as error:
-                await self._bury(record, entry, error.code, error.reason, attempts)
-                return
-            except (Fenced, Unavailable):
-                raise
-            except (Exception, asyncio.CancelledError) as error:
-                if cancelled_from_outside(error):
-                    raise
-                if attempts >= self._settings.max_attempts:
-                    log.exception("%s: %s offset %d failed %d times", self._settings.group, self.tp, record.offset, attempts)
-                    await self._bury(record, entry, "handler_failed", in_words(error), attempts)
-                    return
-                log.warning(
-                    "%s: %s offset %d failed, trying again: %s", self._settings.group, self.tp, record.offset, in_words(error)
-                )
-            await asyncio.sleep(self._settings.retry_backoff_s * 2 ** (attempts - 1))
-            attempts += 1
-        self._through(step)
-
-    def _through(self, step: StepOfRecord[S]) -> None:
-        if self.lost is not None:  # whatever the handler made of it: nothing of a lost partition is published
-            raise Fenced(str(self.lost))
-        step.finish()
-
-    async def _bury(self, record: Record, entry: Entry[S], code: str, reason: str, attempts: int) -> None:
-        """To dead letters, and past it. Not being able to write the dead letter stops the process instead."""
-        if record.offset < 0:
-            await entry.located()
-            record = replace(record, offset=entry.offset, timestamp_ms=entry.timestamp_ms)
-        step = StepOfRecord(self, entry)
-        step.publish(self._around.dead_letter(record, self._settings.group, code, reason, attempts))
-        self._through(step)
-
     def settle(self, entry: Entry[S]) -> None:
-        self._active -= 1
-        if not self._active:
-            self._idle.set()
+        self._handling.settled()
         if self.log.settle(entry):
             self._moved()
 
@@ -326,7 +195,7 @@ class PartitionOwner(Generic[S]):
     async def _quiet(self, patience_s: float) -> None:
         """As far as it goes: what is begun goes on, if the partition stays."""
         try:
-            await self._all_through(patience_s)
+            await self._handling.all_through(patience_s)
         except TimeoutError:
             if not await self._acts.over(self._settings.action_patience_s):
                 log.warning(
@@ -359,17 +228,10 @@ class PartitionOwner(Generic[S]):
         assert self._dispatch is not None
         self._dispatch.stop()
         try:
-            await self._all_through(deadline_s)
+            await self._handling.all_through(deadline_s)
         except TimeoutError:
-            group, active = self._settings.group, self._active
+            group, active = self._settings.group, self._handling.active
             log.warning("%s: %s: %d records still being handled after %g s come again", group, self.tp, active, deadline_s)
-
-    async def _all_through(self, patience_s: float) -> None:
-        """Raises TimeoutError while begun records are not settled."""
-        if self._active:
-            self._idle.clear()
-            async with asyncio.timeout(patience_s):
-                await self._idle.wait()
 
     async def abort(self) -> None:
         """Close as it is, committing nothing more."""
@@ -433,14 +295,3 @@ class PartitionOwner(Generic[S]):
             failure = RuntimeFailed(f"{self._settings.group} cannot go on with {self.tp}: {in_words(error)}")
             failure.__cause__ = error
             self._around.failed(failure)
-
-
-def cancelled_from_outside(error: BaseException) -> bool:
-    """A handler may also let the cancellation of something it waited for slip out: that is a failure like any other."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def in_words(error: BaseException) -> str:
-    """The last line of its traceback."""
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

@@ -16,12 +16,13 @@ from streams.runtime.closing import came, end
 from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
-from streams.runtime.partition import PartitionOwner, PartitionStatus, Surroundings
+from streams.runtime.partition import PartitionOwner, PartitionStatus
 from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
 from streams.runtime.standby import KEEP_S, Standby
 from streams.runtime.store import StateStore
+from streams.runtime.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 

@@ -65,14 +65,14 @@ async def chaos(
                     case "rolling":
                         happened.append(await it.rolling_restart())
             verdict = await oracle.finish(180)
-            exits = [f"{worker.name} ended {len(worker.exits)} times by itself" for worker in fleet.workers if worker.exits]
+            remarks = [f"{times} failed: {why}" for why, times in oracle.failures().most_common(5)]
+            remarks += [f"{worker.name} ended {len(worker.exits)} times by itself" for worker in fleet.workers if worker.exits]
             if not verdict.good:
                 report(fleet.tails())
                 report("dead letters: " + "; ".join(oracle.dead[:5]))
-                report("failed: " + "; ".join({str(m.error) for m in oracle.sent.values() if m.status == "failed"}))
                 report(oracle.wrong())
                 given.keep = True
-            return happened, verdict, exits
+            return happened, verdict, remarks
     finally:
         if given.keep:
             report(f"kept {folder}")
@@ -80,7 +80,7 @@ async def chaos(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def table(happened: list[Happened], verdict: Verdict, exits: list[str], seconds: float) -> None:
+def table(happened: list[Happened], verdict: Verdict, remarks: list[str], seconds: float) -> None:
     print(f"\n{'fault':<42}{'count':>6}{'partition back p50':>20}{'p95':>8}{'max':>8}{'all answered p50':>18}{'max':>8}")
     for kind in happened:
         first, last = kind.first_s, kind.all_s
@@ -90,7 +90,7 @@ def table(happened: list[Happened], verdict: Verdict, exits: list[str], seconds:
             figures = f"{median(first):>18.2f} s{p95:>6.2f} s{max(first):>6.2f} s{median(last):>16.2f} s{max(last):>6.2f} s"
         print(f"{kind.name:<42}{kind.count:>6}{figures}")
     print(f"\nin {seconds:.0f} s: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(verdict).items()))
-    for line in exits:
+    for line in remarks:
         print(line)
 
 
@@ -129,9 +129,9 @@ def main() -> int:
     for title, parts, environment in fleets:
         if parts:
             began = time.monotonic()
-            happened, verdict, exits = asyncio.run(chaos(given, parts, kills, environment))
+            happened, verdict, remarks = asyncio.run(chaos(given, parts, kills, environment))
             print(f"\n== {title}")
-            table(happened, verdict, exits, time.monotonic() - began)
+            table(happened, verdict, remarks, time.monotonic() - began)
             good = good and verdict.good
             results.append({"settings": title, "faults": [asdict(kind) for kind in happened], "verdict": asdict(verdict)})
     RESULTS.mkdir(exist_ok=True)

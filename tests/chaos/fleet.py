@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,7 @@ class Fleet:
                 "HIL_COMPOSIO_BASE_URL": addresses.composio_base_url,
                 "HIL_PARTITIONS": "4",
             }
-            for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows())):
+            for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows(self.folder))):
                 await self.run(*command)
             for worker in self.workers:
                 await self._start(worker)
@@ -206,5 +207,11 @@ class Fleet:
         return environ(self.folder, **{**self._environment, **static}, PYTHONPATH=os.pathsep.join(sys.path))
 
 
-def _workflows() -> list[str]:
-    return [str(path) for path in sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))]
+def _workflows(folder: Path) -> list[str]:
+    """The files of ours, with budgets that some thousand messages cannot use up: refusals would hide what kills do."""
+    copies = []
+    for path in sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml")):
+        copy = folder / path.name
+        copy.write_text(re.sub(r"^( *(?:daily|monthly)_budget:) .*$", r"\1 1000000", path.read_text(), flags=re.MULTILINE))
+        copies.append(str(copy))
+    return copies

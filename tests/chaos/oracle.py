@@ -214,6 +214,10 @@ class Oracle:
         wrong = [message for message in self.sent.values() if message.at and len(message.ids) != 1]
         return "\n".join(str(message) for message in wrong[:most])
 
+    def failures(self) -> Counter[str]:
+        """Why messages were answered with a failure response, and how many for each reason."""
+        return Counter(str(m.error) for m in self.sent.values() if m.status not in ("completed", "handed_over", ""))
+
     async def _verdict(self) -> Verdict:
         actions = Counter[str]()
         for action in (await self._actions())["actions"]:
@@ -230,7 +234,7 @@ class Oracle:
             actions_doubled=sum(count > 1 for count in actions.values()),
             actions_missing=sum(message.acted and not actions[message.key] for message in sent),
             handed_over=sum(message.status == "handed_over" for message in sent),
-            failed=sum(message.status not in ("completed", "handed_over", "") for message in sent),
+            failed=self.failures().total(),
             dead_letters=len(self.dead),
         )
 

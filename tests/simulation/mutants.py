@@ -13,7 +13,7 @@ from unittest import mock
 from schemas import ids
 from streams import books, journal
 from streams.core import response
-from streams.runtime import commits, effects, partition, reading, standby, step
+from streams.runtime import commits, effects, opening, reading, standby, step
 
 Mutant = Callable[[], AbstractContextManager[None]]
 
@@ -46,18 +46,18 @@ def position_without_state() -> Iterator[None]:
 @contextmanager
 def committed_offset_read_before_fencing() -> Iterator[None]:
     """The old owner may still commit between the reading and the fence."""
-    first_position, opening = partition.PartitionOwner._first_position, partition.PartitionOwner._open
+    first_position, run = opening.Opening._first_position, opening.Opening.run
 
-    async def early(self: Any) -> None:
+    async def early(self: Any, watch: Any) -> int:
         found = await first_position(self)
 
         async def as_found() -> int:
             return found
 
         self._first_position = as_found
-        await opening(self)
+        return await run(self, watch)
 
-    with mock.patch.object(partition.PartitionOwner, "_open", early):
+    with mock.patch.object(opening.Opening, "run", early):
         yield
 
 
@@ -101,15 +101,23 @@ def forget_the_watermark() -> Iterator[None]:
 @contextmanager
 def a_begun_record_is_done_when_it_is_durable() -> Iterator[None]:
     """The position passes a record that was begun early, whether or not its handler is through."""
+    passed: dict[int, Any] = {}
+    whole = effects.EffectsLog.settle
 
     def place(self: Any, entry: Any, offset: int, timestamp_ms: int) -> bool:
         entry.locate(offset, timestamp_ms)
+        passed[id(entry)] = entry
         self.position = offset + 1
         self.settled += 1
+        return True
+
+    def settle(self: Any, entry: Any) -> bool:
+        if id(entry) not in passed:
+            return whole(self, entry)
         self._ready += entry.puts
         return True
 
-    with mock.patch.object(effects.EffectsLog, "place", place):
+    with mock.patch.object(effects.EffectsLog, "place", place), mock.patch.object(effects.EffectsLog, "settle", settle):
         yield
 
 
@@ -131,7 +139,7 @@ def begin_without_holding_the_fence() -> Iterator[None]:
 
     async def trust(self: Any, position: int) -> None: ...
 
-    with mock.patch.object(partition.PartitionOwner, "_hold_fence", trust):
+    with mock.patch.object(opening.Opening, "_hold_fence", trust):
         yield
 
 

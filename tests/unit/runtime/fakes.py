@@ -10,8 +10,9 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.runtime import Outgoing, Record, RuntimeSettings
-from streams.runtime.partition import PartitionOwner, Surroundings
+from streams.runtime.partition import PartitionOwner
 from streams.runtime.store import StateStore
+from streams.runtime.surroundings import Surroundings
 
 SOURCE = TopicPartition("in", 0)
 
