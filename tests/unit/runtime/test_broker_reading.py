@@ -10,11 +10,13 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from streams.runtime import Outgoing
+from streams.runtime.broker import fetches as fetches_module
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched
 
 TP = TopicPartition("t", 1)
+OTHER = TopicPartition("t", 2)
 
 
 class Consumer:
@@ -93,6 +95,35 @@ async def test_no_more_than_asked_for_is_handed_out_and_none_is_lost(fetches: Fe
     first = await fetches.poll(0, 2)
     assert [record.value for record in first[TP]] == [b"a", b"b"]
     assert await values(fetches) == [(7, b"c")]
+
+
+async def test_no_more_than_asked_for_is_handed_out_of_all_partitions_together(fetches: Fetches):
+    fetches.assigned([TP, OTHER])
+    fetches.seek(OTHER, 5)
+    fetches.take(as_fetched(5, b"a", b"b"), 5)
+    fetches.take(as_fetched(5, b"c", b"d")._replace(partition=OTHER), 5)
+    first = await fetches.poll(0, 3)
+    assert sum(map(len, first.values())) == 3
+    rest = await fetches.poll(0, 3)
+    assert sum(map(len, rest.values())) == 1
+
+
+async def test_what_is_paused_or_not_taken_is_not_asked_for(fetches: Fetches, monkeypatch: pytest.MonkeyPatch):
+    assert fetches.wanted(TP) == 5
+    fetches.pause(TP)
+    assert fetches.wanted(TP) is None
+    fetches.resume(TP)
+    monkeypatch.setattr(fetches_module, "AHEAD", 2)
+    fetches.take(as_fetched(5, b"a", b"b"), 5)
+    assert fetches.wanted(TP) is None
+    assert len(await values(fetches)) == 2
+    assert fetches.wanted(TP) == 7
+
+
+async def test_who_polls_is_told_why_nothing_will_arrive_any_more(fetches: Fetches):
+    fetches.fail(kafka_errors.TopicAuthorizationFailedError("t"))
+    with pytest.raises(kafka_errors.TopicAuthorizationFailedError):
+        await fetches.poll(0)
 
 
 async def test_a_partition_that_was_given_away_is_forgotten(fetches: Fetches):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.runtime import Outgoing, Publisher
 from streams.runtime.publisher import key_hash
 
 
@@ -23,3 +27,21 @@ def test_known_hashes_of_the_java_client():
         b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
     }
     assert {key: key_hash(key) for key in known} == {key: value & 0x7FFFFFFF for key, value in known.items()}
+
+
+async def test_a_record_is_not_begun_while_one_before_it_is_on_its_way_and_is_not():
+    """It would be worked on before the one that precedes it."""
+    offered: list[bytes | None] = []
+
+    def begin(partition: Any, out: Outgoing) -> bool:
+        offered.append(out.value)
+        return out.value != b"second"
+
+    fetching: Any = SimpleNamespace(begin=begin, offer=lambda *_: None)
+    publisher = Publisher("nowhere:0", fetching=fetching)
+    publisher._counts["t"] = 1
+    publisher._line_up = lambda lane: None  # type: ignore[method-assign]
+    for value in (b"first", b"second", b"third"):
+        publisher.publish(Outgoing("t", b"k", value))
+    assert offered == [b"first", b"second"]
+    await publisher.abort()
