@@ -234,7 +234,7 @@ async def test_a_handler_is_tried_again_after_waits_that_double_and_then_its_rec
             while not broker.sent:
                 await sleep(0)
         monkeypatch.undo()
-        assert waits == [0.5, 1.0, 2.0]
+        assert [seconds for seconds in waits if seconds] == [0.5, 1.0, 2.0]
         assert processor.attempts == 4
         assert b"handler_failed: ValueError: no" in (broker.sent[0][0].value or b"")
 
