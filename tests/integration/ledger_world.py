@@ -23,7 +23,8 @@ from streams.wire import TOPIC_OF
 from tests.support.ledger_worker import TOPICS, renamed, settings
 
 NOON_MS = 1_795_435_200_000
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+"""A ledger that stands still begins anew after half a minute."""
 
 
 def call(number: int, *, mark: str = "e", at_ms: int = NOON_MS, **fields: Any) -> events.ModelCalled:
