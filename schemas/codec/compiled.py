@@ -32,16 +32,19 @@ def _long(number: int) -> bytes:
     return bytes(out)
 
 
-_SIZES = [_long(number) for number in range(_SMALL)]
+class _Sizes(dict[int, bytes]):
+    """Sizes as they are written: the common ones at hand, the others made."""
+
+    def __missing__(self, size: int) -> bytes:
+        return _long(size)
 
 
-def _size(number: int) -> bytes:
-    return _SIZES[number] if number < _SMALL else _long(number)
+_SIZES = _Sizes({size: _long(size) for size in range(_SMALL)})
 
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    return _size(len(data)) + data
+    return _SIZES[len(data)] + data
 
 
 def _texts(values: list[str]) -> bytes:
@@ -95,16 +98,31 @@ def _read_texts(data: bytes, at: int) -> tuple[list[str], int]:
             found.append(text)
 
 
-_BRANCH_WRITERS = {
-    "string": ("_text({0})", "_read_text(data, at)"),
-    "long": ("_long({0})", "_read_long(data, at)"),
-    "boolean": ("(b'\\1' if {0} else b'\\0')", None),
-    "texts": ("_texts({0})", "_read_texts(data, at)"),
+_NUMBER = """\
+{v} = data[at]; at += 1
+if {v} > 127: {v}, at = ({v} & 127 | data[at] << 7, at + 1) if data[at] < 128 else _more(data, at, {v})
+"""
+"""A number before zig-zag; one of two bytes needs no call."""
+_END = _NUMBER.format(v="size") + "if size & 1: raise ValueError\nend = at + (size >> 1)\n"
+_WRITERS = {
+    "string": "_text({v})",
+    "long": "_long({v})",
+    "boolean": "(b'\\1' if {v} else b'\\0')",
+    "texts": "(_texts({v}) if {v} else b'\\0')",
 }
+"""Expressions of a value's bytes."""
+_READERS = {
+    "string": _END + "{v} = data[at:end].decode(); at = end",
+    "json": _END + "{v} = from_json(data[at:end]); at = end",
+    "long": _NUMBER + "{v} = {v} >> 1 ^ -({v} & 1)",
+    "boolean": "{v} = data[at]; at += 1\nif {v} > 1: raise ValueError\n{v} = {v} == 1",
+    "texts": "if data[at]: {v}, at = _read_texts(data, at)\nelse: {v} = []; at += 1",
+}
+"""Statements that read a value, and go on behind it."""
 
 
 def _kind(avro: Any) -> str | None:
-    """A name of _BRANCH_WRITERS, `json`, or None for what is not compiled."""
+    """A name of _READERS, or None for what is not compiled."""
     if isinstance(avro, dict):
         if avro.get("hil.json"):
             return "json"
@@ -127,17 +145,17 @@ def compile_writer(schema: Mapping[str, Any], head: bytes, to_json: Callable[[An
     """The writer of a record schema, or None when it has a field of another kind."""
     lines, parts = [], ["head"]
     for number, field in enumerate(schema["fields"]):
-        value, union, kind = f"fields[{field['name']!r}]", _union(field["type"]), _kind(field["type"])
+        v, value, union, kind = f"v{number}", f"fields[{field['name']!r}]", _union(field["type"]), _kind(field["type"])
         if union is not None:
             name, branch = union
             null, other = _long(1 - branch), _long(branch)
-            lines.append(f"v{number} = {value}")
-            parts += [f"({null!r} if v{number} is None else {other!r} + {_BRANCH_WRITERS[name][0].format(f'v{number}')})"]
+            lines.append(f"{v} = {value}")
+            parts += [f"({null!r} if {v} is None else {other!r} + {_WRITERS[name].format(v=v)})"]
         elif kind in ("string", "json"):
-            lines.append(f"v{number} = " + (f"to_json({value})" if kind == "json" else f"{value}.encode()"))
-            parts += [f"(_SIZES[len(v{number})] if len(v{number}) < {_SMALL} else _long(len(v{number})))", f"v{number}"]
+            lines.append(f"{v} = " + (f"to_json({value})" if kind == "json" else f"{value}.encode()"))
+            parts += [f"_SIZES[len({v})]", v]
         elif kind is not None:
-            parts += [_BRANCH_WRITERS[kind][0].format(value)]
+            parts += [_WRITERS[kind].format(v=value)]
         else:
             return None
     body = "".join(f"    {line}\n" for line in lines)
@@ -149,38 +167,28 @@ def compile_reader(
     schema: Mapping[str, Any], from_json: Callable[[bytes], Any], checks: Mapping[str, tuple[str, Any]] | None = None
 ) -> Read | None:
     """The reader of a record schema, or None when it has a field of another kind. `checks`: as schemas.codec.plain has them."""
-    lines = []
+    lines: list[str] = []
     names = []
     known: dict[str, Any] = {"from_json": from_json}
     for number, field in enumerate(schema["fields"]):
-        union, kind = _union(field["type"]), _kind(field["type"])
-        names.append(f"{field['name']!r}: v{number}")
+        v, union, kind = f"v{number}", _union(field["type"]), _kind(field["type"])
+        names.append(f"{field['name']!r}: {v}")
         if union is not None:
             name, branch = union
             lines += [
                 "tag = data[at]; at += 1",
-                f"if tag == {_long(branch)[0]}: v{number}, at = {_BRANCH_WRITERS[name][1]}",
-                f"elif tag == {_long(1 - branch)[0]}: v{number} = None",
-                "else: raise ValueError",
+                f"if tag == {_long(1 - branch)[0]}: {v} = None",
+                f"elif tag != {_long(branch)[0]}: raise ValueError",
+                "else:",
+                *(f"    {line}" for line in _READERS[name].format(v=v).splitlines()),
             ]
-        elif kind in ("string", "json"):
-            lines += [
-                "size = data[at]; at += 1",
-                "if size > 127: size, at = _more(data, at, size)",
-                "if size & 1: raise ValueError",
-                "end = at + (size >> 1)",
-                f"v{number} = " + ("from_json(data[at:end])" if kind == "json" else "data[at:end].decode()"),
-                "at = end",
-            ]
-        elif kind == "boolean":
-            lines += ["tag = data[at]; at += 1", "if tag > 1: raise ValueError", f"v{number} = tag == 1"]
         elif kind is not None:
-            lines.append(f"v{number}, at = {_BRANCH_WRITERS[kind][1]}")
+            lines += _READERS[kind].format(v=v).splitlines()
         else:
             return None
         if checks is not None and field["name"] in checks:
             statement, known[f"k{number}"] = checks[field["name"]]
-            lines.append(statement.replace("known", f"k{number}").format(v=f"v{number}"))
+            lines.append(statement.replace("known", f"k{number}").format(v=v))
     body = "".join(f"    {line}\n" for line in lines)
     end = "    if at != len(data): raise EOFError\n"
     source = f"def read(data, at):\n{body}{end}    return {{{', '.join(names)}}}\n"
@@ -188,7 +196,7 @@ def compile_reader(
 
 
 def _made(source: str, name: str, **known: Any) -> Any:
-    helpers = (_long, _text, _texts, _more, _read_long, _read_text, _read_texts)
+    helpers = (_long, _text, _texts, _more, _read_texts)
     scope: dict[str, Any] = {"_SIZES": _SIZES, **{each.__name__: each for each in helpers}, **known}
     exec(compile(source, f"<avro {name}>", "exec"), scope)  # noqa: S102  of our own schemas, as dataclasses do
     return scope[name]

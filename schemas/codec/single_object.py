@@ -153,7 +153,7 @@ def _json_text(name: str, value: Any) -> str:
 
 def _json_bytes(value: Any) -> bytes:
     text = _ENCODER.encode(value)
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    if len(text) > 2 * MAX_DEPTH and text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         raise ValueError("perhaps too deep")
     return text
 
