@@ -67,35 +67,33 @@ class Meter:
     model_calls: list[ModelCall] = field(default_factory=list)
     tool_uses: list[ToolUse] = field(default_factory=list)
 
-    @property
-    def cost_micro_usd(self) -> int:
-        return sum(call.attempt.cost_micro_usd for call in self.fresh_model_calls())
-
-    @property
-    def input_text_tokens(self) -> int:
-        return sum(call.attempt.usage.input_text_tokens for call in self.fresh_model_calls())
-
-    @property
-    def output_text_tokens(self) -> int:
-        return sum(call.attempt.usage.output_text_tokens for call in self.fresh_model_calls())
-
-    @property
-    def models(self) -> list[str]:
-        """The models that answered, each once, in order."""
-        return list(dict.fromkeys(call.attempt.model for call in self.model_calls if call.success))
-
-    @property
-    def tools(self) -> list[str]:
-        """The tools that were reached, each once, in order."""
-        return list(dict.fromkeys(f"{use.app}.{use.action}" for use in self.tool_uses if use.acted))
+    cost_micro_usd: int = 0
+    input_text_tokens: int = 0
+    output_text_tokens: int = 0
+    """Of the calls that need an event, like the two above."""
+    models: list[str] = field(default_factory=list)
+    """The models that answered, each once, in order."""
+    tools: list[str] = field(default_factory=list)
+    """The tools that were reached, each once, in order."""
 
     def called(self, call: ModelCall) -> None:
         self.model_calls.append(call)
-        if self.listener is not None and not call.replayed:
+        attempt = call.attempt
+        if call.success and attempt.model not in self.models:
+            self.models.append(attempt.model)
+        if call.replayed:
+            return
+        self.cost_micro_usd += attempt.cost_micro_usd
+        self.input_text_tokens += attempt.usage.input_text_tokens
+        self.output_text_tokens += attempt.usage.output_text_tokens
+        if self.listener is not None:
             self.listener(call)
 
     def used(self, use: ToolUse) -> None:
         self.tool_uses.append(use)
+        tool = f"{use.app}.{use.action}"
+        if use.acted and tool not in self.tools:
+            self.tools.append(tool)
         if self.listener is not None and use.acted and not use.replayed:
             self.listener(use)
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import msgspec
+
 if TYPE_CHECKING:
     from agents.router.budget import Budget
 
@@ -208,8 +210,7 @@ class Memory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True, gc=False):
     """One attempt of one node, as an agent sees it: definition resolved, template scope ready, no trace of Kafka."""
 
     conversation_id: str
@@ -231,12 +232,11 @@ class Work:
     """The time of the cause: the clock a program of this node sees, so that a repeat sees the same one."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentResult:
+class AgentResult(msgspec.Struct, frozen=True):
     """What an agent hands back. `steps` is its chain of thought, action and observation, JSON-able."""
 
     output: Any
-    steps: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    steps: Sequence[Mapping[str, Any]] = ()
 
 
 class Agent(Protocol):

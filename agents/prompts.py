@@ -28,8 +28,6 @@ class Plan:
     node: Node
     instruction: Template
     system: Template | None
-    names: frozenset[str]
-    sources: frozenset[str]
     profile: str
     window: int
     top_k: int
@@ -37,6 +35,12 @@ class Plan:
     """Every node of the workflow, as a prompt sees one that has not run."""
     predecessors: tuple[str, ...]
     declared: tuple[str, ...]
+    recalls: bool
+    """Wants the conversation's history."""
+    looks_up: bool
+    """Wants what the knowledge base says."""
+    unnamed: frozenset[str]
+    """Of those two, what the prompt does not place itself."""
 
 
 def plan(node: Node, definition: WorkflowDefinition) -> Plan:
@@ -47,18 +51,20 @@ def plan(node: Node, definition: WorkflowDefinition) -> Plan:
         raise Fatal(f"node {node.id}: {fault}. Mend the template in the definition.") from fault
     predecessors = tuple(dict.fromkeys(edge.source for edge in definition.workflow.edges if edge.target == node.id))
     schemas = [each.config.output_schema or {} for each in definition.workflow.nodes if each.id in predecessors]
+    names, sources = instruction.names | system.names, frozenset(node.config.context_sources)
     return Plan(
         node=node,
         instruction=instruction,
         system=system if node.system_prompt else None,
-        names=instruction.names | system.names,
-        sources=frozenset(node.config.context_sources),
         profile=profile_of(node.config.model_profile, definition.llm_profiles),
         window=definition.memory.short_term.window_size,
         top_k=definition.memory.long_term.top_k,
         nodes=not_run(each.id for each in definition.workflow.nodes),
         predecessors=predecessors,
         declared=tuple(name for schema in schemas for name in schema.get("properties") or ()),
+        recalls=HISTORY in names | sources,
+        looks_up=KNOWLEDGE in names | sources,
+        unnamed=sources - names,
     )
 
 
@@ -69,15 +75,15 @@ async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, me
 
 async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
     """The work of one attempt. Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready."""
-    node, names, sources = plan.node, plan.names, plan.sources
+    node, unnamed = plan.node, plan.unnamed
     said = _customer_text(task.input)
     history: Sequence[HistoryMessage] = ()
     knowledge: Sequence[Passage] = ()
-    if HISTORY in names or HISTORY in sources:
+    if plan.recalls:
         limit = plan.window
         limit = limit if task.earlier is None else min(limit, task.earlier)
         history = await memory.history(task.conversation_id, before=task.ordinal, limit=limit) if limit else ()
-    if (KNOWLEDGE in names or KNOWLEDGE in sources) and said.strip():
+    if plan.looks_up and said.strip():
         knowledge = await memory.knowledge(said[:MAX_QUERY], top_k=plan.top_k)
     scope = _scope(task, plan, history, knowledge)
     try:
@@ -85,9 +91,9 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
         told = plan.system.render(scope, node=node.id) if plan.system is not None else None
     except TemplateFault as fault:
         raise Fatal(f"{fault}. Mend the template, or give the field in the message's context.") from fault
-    if HISTORY in sources - names:
+    if HISTORY in unnamed:
         asked += _section(HISTORY, "The conversation so far, oldest first", (f"{each.role}: {each.text}" for each in history))
-    if KNOWLEDGE in sources - names:
+    if KNOWLEDGE in unnamed:
         asked += _section(
             KNOWLEDGE, "What the company's knowledge base says", (f"{each.title}: {each.text}" for each in knowledge)
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from msgspec.structs import replace as struct_replace
+import msgspec
+from msgspec.structs import replace
 
 from agents.duty import on_duty
 from agents.errors import Fatal, NodeFailure, Park, Retryable
@@ -60,8 +59,7 @@ class Workshop(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How an attempt ended, before it is an event."""
 
     outcome: Outcome
@@ -109,7 +107,7 @@ class Nodes:
             if task.attempt > execution.finished_attempt:
                 assert known.value is not None
                 answer = (known.value, known.headers)
-                step.put(task.execution_id, struct_replace(execution, finished_attempt=task.attempt, completion=answer))
+                step.put(task.execution_id, replace(execution, finished_attempt=task.attempt, completion=answer))
             return
         asked, (task, execution, refusal) = task, await self._assign(task, execution)
         journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
@@ -148,7 +146,7 @@ class Nodes:
         if begun_by == task.agent:
             return task, execution, None
         if not begun_by and (task.agent not in self._registry or self._registry.get(task.agent).is_healthy):
-            return task, struct_replace(execution, agent=""), None
+            return task, replace(execution, agent=""), None
         try:
             if begun_by:
                 worker = self._registry.get(begun_by)
@@ -159,7 +157,7 @@ class Nodes:
         except Fatal as failure:
             return task, execution, Ending(Outcome.FATAL, error=str(failure), fault=failure.fault or "preparation")
         given = task.model_copy(update={"agent": worker.name, "agent_type": worker.type})
-        return given, struct_replace(execution, agent=worker.name), None
+        return given, replace(execution, agent=worker.name), None
 
     async def _attempt(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> Ending:
         try:
@@ -182,7 +180,7 @@ class Nodes:
         return Ending(Outcome.OK, output=result.output, steps=list(result.steps) or None)
 
     async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> AgentResult:
-        with _preparing():
+        with PREPARING:
             workflow = await self._definitions.arrival(task.digest)
             if workflow is None:
                 raise Fatal(
@@ -198,7 +196,7 @@ class Nodes:
         model = MeteredModel(JournaledModel(chosen, journal, attempt=attempt, handling=handling), meter)
         try:
             async with asyncio.timeout(seconds):
-                with _preparing():
+                with PREPARING:
                     work = await work_of(task, planned, self._workshop.memory)
                     allowed = await self._workshop.tools(workflow, planned.node, task)
                 tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
@@ -229,14 +227,17 @@ class Nodes:
                 step.put(key, None)
 
 
-@contextmanager
-def _preparing() -> Iterator[None]:
+class _Preparing:
     """A failure before the agent begins says nothing about the agent."""
-    try:
-        yield
-    except NodeFailure as failure:
-        failure.fault = failure.fault or "preparation"
-        raise
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        if isinstance(failure, NodeFailure):
+            failure.fault = failure.fault or "preparation"
+
+
+PREPARING = _Preparing()
 
 
 def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:

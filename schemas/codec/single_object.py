@@ -16,7 +16,7 @@ import fastavro
 import msgspec
 from pydantic import BaseModel
 
-from schemas.base import Event, trusted
+from schemas.base import Event, complete
 from schemas.codec.avro_schema import marks
 from schemas.codec.compiled import Read, Write, compile_reader, compile_writer
 from schemas.codec.errors import Undecodable
@@ -94,7 +94,7 @@ def read_event(value: bytes) -> Event | None:
         return None
     model, fields = reader
     try:
-        return trusted(model, fields(value, HEAD))
+        return complete(model, fields(value, HEAD))
     except UNSURE:
         return None
 

@@ -5,8 +5,7 @@ What each kind of event means for a conversation is said here; how a run then mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from msgspec.structs import replace
 
 from schemas.base import Event
@@ -27,8 +26,7 @@ QUEUE_BOUND = 100
 """Messages of one conversation that may wait for their turn. One more is refused with a response that says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     conversation: Conversation | None
     """None: there is nothing to remember."""
     outputs: list[Event]
