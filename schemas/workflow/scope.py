@@ -74,5 +74,7 @@ def not_run(node_ids: Iterable[str]) -> dict[str, Any]:
 
 def _listing(items: Sequence[Mapping[str, Any]], label: str) -> Listing:
     """Prints as `label: text` lines; each item also answers to `content`."""
+    if not items:
+        return Listing([], "")
     lines = [f"{item.get(label, '')}: {item.get('text', '')}" for item in items]
     return Listing([{"content": item.get("text", ""), **item} for item in items], "\n".join(lines))
