@@ -66,7 +66,6 @@ class Meter:
     listener: Listener | None = field(default=None, repr=False, compare=False)
     model_calls: list[ModelCall] = field(default_factory=list)
     tool_uses: list[ToolUse] = field(default_factory=list)
-
     cost_micro_usd: int = 0
     input_text_tokens: int = 0
     output_text_tokens: int = 0
