@@ -61,6 +61,11 @@ class Definitions:
     def by_digest(self, digest: str) -> Workflow | None:
         return self._by_digest.get(digest)
 
+    def is_newest(self, workflow: Workflow) -> bool:
+        """Whether its name and version stand for just this content, and for nobody's later one."""
+        published = workflow.published
+        return self._newest[(published.name, published.version)].published.digest == published.digest
+
     def resolve(self, spec: str) -> Workflow:
         """`name` → its highest version that is not deprecated; `name@version` → just that one. Raises UnknownWorkflow."""
         name, _, version = spec.partition("@")

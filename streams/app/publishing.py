@@ -17,8 +17,13 @@ from streams.wire import outgoing
 from streams.workflows.workbench import Workbench
 
 
-async def publish_files(bootstrap: str, paths: Sequence[str], settings: Settings) -> list[PublishedWorkflow]:
-    """Publish each file whose content is not published yet. None is published when one has a fault."""
+async def publish_files(
+    bootstrap: str, paths: Sequence[str], settings: Settings, *, once: bool = False
+) -> list[PublishedWorkflow]:
+    """Publish each file that is not what its name and version stand for already. None is published when one has a fault.
+
+    `once`: nor what they ever stood for, so that a start brings back nothing that somebody has changed since.
+    """
     bench = workbench(settings)
     bench = replace(bench, tools=await known_tools(paths, bench, settings.environment()))
     checked = [(path, *bench.validate(Path(path))) for path in paths]
@@ -30,7 +35,8 @@ async def publish_files(bootstrap: str, paths: Sequence[str], settings: Settings
         for path, definition, _ in checked:
             assert definition is not None
             event = published(definition, Path(path).read_text(encoding="utf-8"), bench.agents, at_ms=clock_ms())
-            if definitions.by_digest(event.digest) is None:
+            known = definitions.by_digest(event.digest)
+            if known is None or not (once or definitions.is_newest(known)):
                 await publisher.send([outgoing(event)])
                 definitions.add(event)
             workflow = definitions.by_digest(event.digest)

@@ -87,7 +87,7 @@ class Application:
         inside = Application(settings)
         await inside.create_topics()
         await inside.migrate()
-        await inside.publish_workflows([str(path) for path in sorted(bundled().glob("*.yaml"))])
+        await inside.publish_workflows([str(path) for path in sorted(bundled().glob("*.yaml"))], once=True)
         await inside.knowledge("add", {"files": [str(path) for path in sorted(bundled("knowledge").glob("*.md"))]})
         report("starting the processors")
         self._running = await stack.enter_async_context(running(settings, ALL, report))
@@ -150,9 +150,9 @@ class Application:
             async with await open_pool(database_of(self._known())) as pool:
                 return await migrate(pool)
 
-    async def publish_workflows(self, paths: Sequence[str]) -> list[PublishedWorkflow]:
+    async def publish_workflows(self, paths: Sequence[str], *, once: bool = False) -> list[PublishedWorkflow]:
         with in_words():
-            return await publishing.publish_files(kafka_of(self._known()), paths, self._known())
+            return await publishing.publish_files(kafka_of(self._known()), paths, self._known(), once=once)
 
     async def list_workflows(self) -> list[PublishedWorkflow]:
         with in_words():

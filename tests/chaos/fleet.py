@@ -119,11 +119,12 @@ class Fleet:
                 "HIL_COMPOSIO_BASE_URL": addresses.composio_base_url,
                 "HIL_PARTITIONS": "4",
             }
-            for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows(self.folder))):
+            for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows())):
                 await self.run(*command)
             for worker in self.workers:
                 await self._start(worker)
             await asyncio.gather(*(self.ready(worker) for worker in self.workers))
+            await self.run("workflows", "publish", *_generous(self.folder))
             self._keeping = asyncio.create_task(self._keep())
             return self
         except BaseException:
@@ -207,10 +208,14 @@ class Fleet:
         return environ(self.folder, **{**self._environment, **static}, PYTHONPATH=os.pathsep.join(sys.path))
 
 
-def _workflows(folder: Path) -> list[str]:
-    """The files of ours, with budgets that some thousand messages cannot use up: refusals would hide what kills do."""
+def _workflows() -> list[str]:
+    return [str(path) for path in sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))]
+
+
+def _generous(folder: Path) -> list[str]:
+    """The same with budgets that some thousand messages cannot use up: refusals would hide what kills do."""
     copies = []
-    for path in sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml")):
+    for path in map(Path, _workflows()):
         copy = folder / path.name
         copy.write_text(re.sub(r"^( *(?:daily|monthly)_budget:) .*$", r"\1 1000000", path.read_text(), flags=re.MULTILINE))
         copies.append(str(copy))

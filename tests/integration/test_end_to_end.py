@@ -7,12 +7,15 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
+from connectors.settings import Settings
+from streams.app.publishing import list_published, publish_files
 from tests.support.system import System, environ, hil, message, produce, reading, start
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -168,6 +171,26 @@ def test_commands_in_the_same_folder_find_the_running_system(system: System, uni
     )
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout)["topic"] == "customer.messages"
+
+
+async def test_what_is_published_last_counts_and_a_start_does_not_bring_back_what_was_before(system: System, unique: str):
+    """Of one name and version: the first content, another, and the first again, as somebody who takes a change back."""
+    first, second = (system.log.parent / f"{unique}-{number}.yaml" for number in (1, 2))
+    source = Path("workflows/parallel_answer.yaml").read_text(encoding="utf-8")
+    first.write_text(source.replace("name: parallel_answer", f"name: {unique}", 1))
+    second.write_text(first.read_text().replace("description:", "description: Changed.  #", 1))
+    settings = Settings.from_environment(environ(system.log.parent))
+
+    async def publish(path: Path, *, once: bool = False) -> str:
+        await publish_files(system.bootstrap, [str(path)], settings, once=once)
+        [digest] = [each.digest for each in await list_published(system.bootstrap) if each.name == unique]
+        return digest
+
+    before, changed = await publish(first), await publish(second)
+    assert before != changed
+    assert await publish(first, once=True) == changed
+    assert await publish(first) == before
+    assert await publish(second) == changed
 
 
 def test_a_command_without_a_running_system_says_what_to_do(tmp_path: Any):
