@@ -20,7 +20,9 @@ from tests.chaos.faults import Chaos, Happened
 from tests.chaos.fleet import EVERYTHING, Fleet
 from tests.chaos.oracle import Verdict, watching
 
-PARTS = ("kills", "together", "takeover", "tuned", "restart", "freeze", "broker", "postgres", "rolling")
+PARTS = ("kills", "together", "takeover", "tuned", "tuned-takeover", "restart", "freeze", "broker", "postgres", "rolling")
+APART = ("together", "tuned", "tuned-takeover", "restart")
+"""Those that want another fleet than the default one."""
 KILLING = ("kills", "together", "tuned")
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 
@@ -50,7 +52,7 @@ async def chaos(
                         happened += await it.kills(kills, given.kinds.split(","))
                     case "together":
                         happened += await it.kills(kills, (EVERYTHING,))
-                    case "takeover":
+                    case "takeover" | "tuned-takeover":
                         for kind in ("conversations", "intake", "nodes"):
                             happened.append(await it.takeovers(kind, given.takeovers, hold_s=session_s + 6))
                     case "restart":
@@ -99,7 +101,7 @@ def report(line: str) -> None:
     sys.stderr.flush()
 
 
-TUNED = {"HIL_SESSION_TIMEOUT_MS": "1000", "HIL_STANDBY": "on"}
+TUNED = {"HIL_SESSION_TIMEOUT_MS": "750", "HIL_STANDBY": "on"}
 """For a deployment that must be back soon: docs/guides/recovery.md."""
 
 
@@ -120,9 +122,13 @@ def main() -> int:
     wanted = given.only.split(",")
     kills = given.kills // max(1, sum(part in wanted for part in KILLING))
     fleets: list[tuple[str, list[str], dict[str, str]]] = [
-        ("default settings", [part for part in wanted if part not in ("together", "tuned", "restart")], {}),
+        ("default settings", [part for part in wanted if part not in APART], {}),
         ("default settings, all processors in each process", [part for part in wanted if part == "together"], {}),
-        (" ".join(f"{name}={value}" for name, value in TUNED.items()), [part for part in wanted if part == "tuned"], TUNED),
+        (
+            " ".join(f"{name}={value}" for name, value in TUNED.items()),
+            [part for part in wanted if part.startswith("tuned")],
+            TUNED,
+        ),
         ("HIL_INSTANCE set: static members", [part for part in wanted if part == "restart"], {"HIL_INSTANCE": "yes"}),
     ]
     good, results = True, []
