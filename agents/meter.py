@@ -96,14 +96,6 @@ class Meter:
         if self.listener is not None and use.acted and not use.replayed:
             self.listener(use)
 
-    def fresh_model_calls(self) -> list[ModelCall]:
-        """Those that need an event."""
-        return [call for call in self.model_calls if not call.replayed]
-
-    def fresh_tool_uses(self) -> list[ToolUse]:
-        """Those that need an event."""
-        return [use for use in self.tool_uses if use.acted and not use.replayed]
-
 
 class MeteredModel:
     def __init__(self, model: ChatModel, meter: Meter, *, clock: Clock = time.monotonic) -> None:

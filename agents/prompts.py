@@ -40,7 +40,7 @@ class Plan:
     looks_up: bool
     """Wants what the knowledge base says."""
     unnamed: frozenset[str]
-    """Of those two, what the prompt does not place itself."""
+    """Sources that the prompt does not place itself."""
 
 
 def plan(node: Node, definition: WorkflowDefinition) -> Plan:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,11 @@ from agents.ports import ChatRequest, ModelAttempt, ToolResult, Usage
 from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, MemoryJournal, Scripted, Shelf, said, wants
 
 REQUEST = ChatRequest("fast", ())
+
+
+def fresh(entries: Sequence[Any]) -> list[Any]:
+    """Those that need an event."""
+    return [each for each in entries if not each.replayed and getattr(each, "acted", True)]
 
 
 async def test_calls_and_uses_are_counted_with_their_steps():
@@ -33,7 +40,7 @@ async def test_a_failed_call_is_booked_with_who_failed():
     meter = Meter()
     with pytest.raises(Retryable):
         await MeteredModel(Scripted(Retryable("busy").at("openai", "gpt")), meter).complete(REQUEST)
-    call = meter.fresh_model_calls()[0]
+    call = fresh(meter.model_calls)[0]
     attempt = call.attempt
     assert (call.success, attempt.provider, attempt.model, attempt.error) == (False, "openai", "gpt", "busy")
     assert meter.models == []
@@ -78,7 +85,7 @@ class Routed:
 async def test_every_try_behind_a_call_is_booked_however_the_call_ends(error):
     meter = Meter()
     await asyncio.gather(MeteredModel(Routed(error), meter).complete(REQUEST), return_exceptions=True)
-    assert [(call.step, call.candidate, call.attempt) for call in meter.fresh_model_calls()] == [
+    assert [(call.step, call.candidate, call.attempt) for call in fresh(meter.model_calls)] == [
         ("model-1", 1, TRIED[0]),
         ("model-1", 2, TRIED[1]),
     ]
@@ -107,8 +114,8 @@ async def test_what_an_earlier_attempt_did_stays_in_its_books():
     journal, model, tools = MemoryJournal(), Scripted("a"), Shelf(GET_ORDER)
     first = await metered(1, model, tools, journal)
     second = await metered(2, model, tools, journal)
-    assert (first.cost_micro_usd, len(first.fresh_model_calls()), len(first.fresh_tool_uses())) == (7, 1, 1)
-    assert (second.cost_micro_usd, second.fresh_model_calls(), second.fresh_tool_uses()) == (0, [], [])
+    assert (first.cost_micro_usd, len(fresh(first.model_calls)), len(fresh(first.tool_uses))) == (7, 1, 1)
+    assert (second.cost_micro_usd, fresh(second.model_calls), fresh(second.tool_uses)) == (0, [], [])
     assert (second.models, second.tools) == (["test-1"], ["shopify.get_order"])
 
 
@@ -125,7 +132,7 @@ async def test_a_call_refused_before_its_tool_is_no_use():
     meter = Meter()
     tools = MeteredTools(Shelf(GET_ORDER, act=lambda call: ToolResult(False, error="no", acted=False)), meter)
     await tools.call(wants("shopify.get_order", {}))
-    assert (meter.tools, meter.fresh_tool_uses()) == ([], [])
+    assert (meter.tools, fresh(meter.tool_uses)) == ([], [])
 
 
 async def test_an_action_in_doubt_is_no_second_use():
@@ -133,4 +140,4 @@ async def test_an_action_in_doubt_is_no_second_use():
     await journal.intent("tool-1", {"tool": "shopify.create_return", "arguments": {}})
     with pytest.raises(Exception, match="unknown whether"):
         await MeteredTools(JournaledTools(Shelf(CREATE_RETURN), journal), meter).call(wants("shopify.create_return", {}))
-    assert meter.fresh_tool_uses() == []
+    assert fresh(meter.tool_uses) == []
