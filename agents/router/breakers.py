@@ -5,6 +5,7 @@ Time is an argument everywhere, in seconds of one clock. Nothing here waits or c
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ class Changed:
     after: ModelState
     at_s: float
     why: str
-    until_s: float = 0.0
-    """When it may be asked again, by the clock of `at_s`; 0 when it may be asked now."""
+    until_s: float = -math.inf
+    """When it may be asked again, by the clock of `at_s`; at no time later than that when it may be asked now."""
 
 
 Listener = Callable[[Changed], None]
@@ -66,7 +67,7 @@ class Breaker:
         self.why = ""
         self._buckets: deque[list[float]] = deque()  # [start, calls, failures], a tenth of the window each
         self._in_a_row = 0
-        self._opened_s = 0.0
+        self._opened_s = -math.inf
         self._probing: object | None = None
 
     def refusal(self, now_s: float) -> Unavailable | None:
@@ -122,8 +123,8 @@ class Breaker:
 
     @property
     def until_s(self) -> float:
-        """When it stops being open; 0 when it is not."""
-        return self._opened_s + self._open_s if self.state == "open" else 0.0
+        """When it stops being open; before any time when it is not."""
+        return self._opened_s + self._open_s if self.state == "open" else -math.inf
 
     @property
     def _open_s(self) -> float:
@@ -163,7 +164,7 @@ class CoolDown:
 
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
-        self.until_s = 0.0
+        self.until_s = -math.inf
         self.why = ""
         self._in_a_row = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from agents.router.breakers import Breaker, BreakerRules, BreakerState, Changed, CoolDown, Listener, ModelState
@@ -21,7 +22,7 @@ class Health:
         self._keys: dict[str, Breaker] = {}
         self._ill: set[tuple[str, str]] = set()
         """(kind, name) of every breaker that is not closed."""
-        self._cool_until_s = 0.0
+        self._cool_until_s = -math.inf
         self._shown: dict[str, ModelState] = {}
         """What listeners were told of each model, unless it is closed."""
 
@@ -90,7 +91,7 @@ class Health:
         """Tell listeners what a model's breaker and cool-down come to, if that has changed."""
         breaker, cooling = self._breakers.get(name), self._cooling.get(name)
         state: ModelState = "closed" if breaker is None else breaker.state
-        until_s = 0.0 if breaker is None else breaker.until_s
+        until_s = -math.inf if breaker is None else breaker.until_s
         if cooling is not None and cooling.until_s > now_s and state != "half_open":
             state, until_s = ("cooling" if state == "closed" else state), max(until_s, cooling.until_s)
         before = self._shown.pop(name, "closed")

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import importlib.metadata
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -108,7 +109,7 @@ class ComposioClient:
     async def tools(self, app: str) -> Mapping[str, RemoteTool]:
         """The tools of an app by name, empty for an app nobody knows. Kept for ten minutes. Raises Retryable or Fatal."""
         async with self._listing.setdefault(app, asyncio.Lock()):
-            at, known = self._known.get(app, (0.0, {}))
+            at, known = self._known.get(app, (-math.inf, {}))
             if known and self._clock() - at < CATALOGUE_SECONDS:
                 return known
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import sys
 import tempfile
 import time
@@ -85,7 +86,7 @@ async def _fetch(pins: list[Pin], folder: Path, report: Report) -> None:
 
 
 async def _run_fetch(pins: list[Pin], folder: Path, partial: Path, report: Report) -> None:
-    total, so_far, began, told = sum(pin.size for pin in pins), 0, time.monotonic(), 0.0
+    total, so_far, began, told = sum(pin.size for pin in pins), 0, time.monotonic(), -math.inf
     report(f"Fetching Kafka into {folder} ({_mb(total)}, once)")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "connectors.embedded.fetch", str(folder), str(partial)),

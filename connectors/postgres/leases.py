@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -29,6 +30,8 @@ RENEWALS = 3
 DRY_SECONDS = 0.5
 """How long a limit that had nothing left is not asked again."""
 STATEMENT_SECONDS = 5.0
+GONE_BY = -math.inf
+"""Over, whatever the clock says: on a machine that has just started, zero is not."""
 _EXCHANGE = """
 SELECT a.at, e.held, e.spent_by_all
 FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
@@ -55,9 +58,9 @@ class LeasedPurse(LocalPurse):
         self.least = 0
         """What the one who asks now needs at least; 0 when nobody does."""
         self.lock = asyncio.Lock()
-        self.good_until = 0.0
-        """By the clock of `leases`. 0: an exchange is under way, or its end is unknown; nothing may be taken."""
-        self.dry_until = 0.0
+        self.good_until = GONE_BY
+        """By the clock of `leases`. GONE_BY: an exchange is under way, or its end is unknown; nothing may be taken."""
+        self.dry_until = GONE_BY
         self.seen = (0, 0)
         """Spent and reserved at the last renewal: an unchanged lease is given back."""
 
@@ -158,14 +161,14 @@ class Leases:
             for purse, keep in zip(purses, keeps, strict=True)
         ]
         for purse in purses:
-            purse.good_until = 0.0
+            purse.good_until = GONE_BY
         try:
             answers = await self._pool.fetch(
                 _EXCHANGE, *map(list, zip(*rows, strict=True)), self._seconds, timeout=STATEMENT_SECONDS
             )
         except BaseException as error:
             for purse, keep, until in zip(purses, keeps, before, strict=True):
-                purse.good_until = until if keep and not purse.least else 0.0
+                purse.good_until = until if keep and not purse.least else GONE_BY
             if isinstance(error, (*GONE, asyncpg.PostgresError)):
                 away = Retryable(
                     f"the budgets cannot be asked whether this call may be made: Postgres says {error!r}. "
@@ -188,7 +191,7 @@ class Leases:
 
     async def close(self) -> None:
         """Give everything back but what calls in flight have reserved: nobody will tell any more what they come to."""
-        await self._all([purse for purse in self._purses.values() if purse.good_until or purse.spent], spare=False)
+        await self._all([purse for purse in self._purses.values() if purse.good_until != GONE_BY or purse.spent], spare=False)
 
     async def _all(self, purses: Sequence[LeasedPurse], *, spare: bool) -> None:
         if not purses:

@@ -6,6 +6,7 @@ Every ledger worker has one; the one whose worker counts partition 0 acts. Two t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -67,7 +68,7 @@ class Overseer:
         """Returns after `stop`; raises RuntimeFailed when the broker is gone."""
         self._running = True
         watch: Watch | None = None
-        clock, due_s = asyncio.get_running_loop().time, 0.0
+        clock, due_s = asyncio.get_running_loop().time, -math.inf
         try:
             while not self._stopping.is_set():
                 if self._acts():
@@ -79,7 +80,7 @@ class Overseer:
                     await self._say(watch, whole=whole)
                 elif watch is not None:
                     await watch.stop()
-                    watch, due_s = None, 0.0
+                    watch, due_s = None, -math.inf
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._tick_s if watch is not None else min(1.0, self._tick_s)):
                         await self._stopping.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Generic
 from zlib import crc32
 
@@ -27,7 +28,7 @@ class Committer(Generic[S]):
         self._soon_s, self._spacing_s = settings.commit_soon_s, settings.commit_spacing_s * odd
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._due_at = self._began = 0.0
+        self._due_at = self._began = -math.inf
         self._committing = asyncio.Lock()
 
     def moved(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sized
 
 EVERY_S = 1.0
@@ -20,7 +21,7 @@ class RestoreProgress:
         self._read: dict[Hashable, tuple[int, int, Sized]] = {}
         """Partition → changelog offsets read, of how many, into which states."""
         self._open: set[Hashable] = set()
-        self._began = self._next = 0.0
+        self._began = self._next = -math.inf
         self._reported = False
 
     def begins(self, partition: Hashable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from typing import Generic
 
@@ -25,8 +26,8 @@ class StateStore(Generic[S]):
         """The hot ones of before: dropping them all at once costs less than choosing one to drop each time."""
         self.next_offset = 0
         """First changelog offset not contained."""
-        self.known_at = 0.0
-        """When it was last known to be complete, on the loop's clock."""
+        self.known_at = -math.inf
+        """When it was last known to be complete, on the loop's clock; no time at all before the first."""
 
     def __len__(self) -> int:
         return len(self._encoded)

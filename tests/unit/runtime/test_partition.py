@@ -11,7 +11,9 @@ import pytest
 
 from streams.runtime import Fenced, Outgoing, Record, Step
 from streams.runtime.partition import PartitionOwner
-from tests.unit.runtime.fakes import FakeBroker, owner_of, raw
+from streams.runtime.standby import KEEP_S
+from streams.runtime.store import StateStore
+from tests.unit.runtime.fakes import FakeBroker, TextCodec, owner_of, raw
 
 
 class Appending:
@@ -172,6 +174,27 @@ async def test_what_goes_ahead_leaves_the_commit_before_its_distance():
         await until(lambda: len(broker.sent) == 2)
         await turns()
         assert len(broker.commits) == 1
+
+
+async def test_on_a_machine_that_has_just_started_what_goes_ahead_waits_for_no_commit_that_never_was(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The loop's clock begins with the machine: zero is not long ago."""
+    loop = asyncio.get_running_loop()
+    booted, clock = loop.time(), loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() - booted)
+    broker = FakeBroker()
+
+    async def go_ahead(record: Record, step: Step[str]) -> None:
+        step.ahead()
+
+    async with opened(broker, Appending(go_ahead), commit_interval_s=3600, commit_soon_s=0, commit_spacing_s=3600) as owner:
+        owner.feed([raw(0, "a", key="x")])
+        await until(lambda: len(broker.commits) == 1)
+
+
+async def test_a_store_that_was_never_complete_is_too_old_to_be_kept_whatever_the_clock_says():
+    assert all(now - StateStore(TextCodec()).known_at > KEEP_S for now in (0.0, 1.0, KEEP_S - 1))
 
 
 async def test_draining_ends_what_is_begun_begins_nothing_more_and_commits():
