@@ -33,8 +33,13 @@ def report(line: str) -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end. Ends the process with 1 and one sentence when it cannot go on, 130 after Ctrl-C."""
+    return call(lambda: asyncio.run(work))
+
+
+def call(work: Callable[[], T]) -> T:
+    """`run`, for work that waits for nothing."""
     try:
-        return asyncio.run(work)
+        return work()
     except CannotGoOn as error:
         err().print(f"[bold red]error:[/] {_escape(str(error))}")
         raise typer.Exit(1) from None
@@ -43,15 +48,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(0) from None
-
-
-def call(work: Callable[[], T]) -> T:
-    """`run`, for work that waits for nothing."""
-
-    async def working() -> T:
-        return work()
-
-    return run(working())
 
 
 def _escape(text: str) -> str:

@@ -71,6 +71,8 @@ class PublishedWorkflow:
     nodes: int
     published_ms: int
     deprecated: bool
+    warnings: tuple[str, ...] = ()
+    """What its author should look at, when it has just been published."""
 
 
 class System(Protocol):

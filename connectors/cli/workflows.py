@@ -59,7 +59,7 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
     @group.command()
     def show(file: File, mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False) -> None:
         """Draw the graph."""
-        _print(workbench.draw(_valid(workbench, file), mermaid=mermaid))
+        _print(workbench.draw(_valid(workbench, file)[0], mermaid=mermaid))
 
     @group.command()
     def simulate(
@@ -90,9 +90,11 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
         files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Workflow files.")],
     ) -> None:
         """Make workflows known to a running system. A run in flight keeps its version."""
-        for file in files:
-            _valid(workbench, file)
+        said = {str(fault) for file in files for fault in _valid(workbench, file)[1]}
         for workflow in console.run(system.publish_workflows([str(file) for file in files])):
+            for warning in workflow.warnings:
+                if warning not in said:
+                    console.report(warning)
             _print(f"{workflow.name}@{workflow.version} is published ({workflow.nodes} nodes, {workflow.digest[:12]})")
 
     @group.command("list")
@@ -121,14 +123,14 @@ def _validated(workbench: Workbench, file: Path) -> tuple[WorkflowDefinition | N
     return console.call(lambda: workbench.validate(file))
 
 
-def _valid(workbench: Workbench, file: Path) -> WorkflowDefinition:
-    """The file's definition; its faults on standard error and exit 1 when it has errors."""
+def _valid(workbench: Workbench, file: Path) -> tuple[WorkflowDefinition, list[Fault]]:
+    """The file's definition and its warnings; all faults on standard error, and exit 1 when it has errors."""
     definition, faults = _validated(workbench, file)
     for fault in faults:
         console.report(str(fault))
     if definition is None:
         raise typer.Exit(1)
-    return definition
+    return definition, faults
 
 
 def _read(file: Path | None, option: str) -> dict[str, Any]:

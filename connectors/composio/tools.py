@@ -58,7 +58,10 @@ class Toolbox:
         input: Mapping[str, Any],
         context: Mapping[str, Any],
     ) -> NodeTools:
-        """Raises Fatal for a spec that is malformed, undeclared or unknown, Retryable when the tools cannot be listed."""
+        """Whatever the node names, of apps that the workflow declares; `app.*` are that app's declared actions.
+
+        Raises Fatal for a spec that is malformed, of an undeclared app or unknown, Retryable when the tools cannot be listed.
+        """
         specs = split_specs(node.config.tool_specs, owner=f"node {node.id}")
         apps = {app.name.lower(): app for app in definition.composio.apps}
         chosen: dict[str, RemoteTool] = {}
@@ -185,12 +188,8 @@ def _matching(
         raise Fatal(f"node {node}: tool {spec}: Composio knows no app {app!r}. Check its name in composio.apps.")
     if spec.endswith(".*"):
         return dict(declared)
-    if spec in declared:
-        return {spec: declared[spec]}
     if spec in known:
-        raise Fatal(
-            f"node {node}: tool {spec} is not declared. Add {spec.partition('.')[2]} to the actions of {app} in composio.apps."
-        )
+        return {spec: known[spec]}
     near = difflib.get_close_matches(spec, known, n=3, cutoff=0.5)
     raise Fatal(f"node {node}: there is no tool {spec}. {app} has: {', '.join(near or sorted(known)[:20])}.")
 

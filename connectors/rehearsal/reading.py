@@ -21,6 +21,8 @@ _LABELLED = re.compile(
     r"[ \t*]*[:：][ \t]*(?P<rest>.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+_SPEAKING = re.compile(r"^[ \t>*-]*(?:customer|user|client|buyer)[ \t*]*[:：][ \t]*(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
+"""`Customer: where is my order?`, where nothing says more clearly what the customer wrote."""
 _QUOTED = re.compile(r"\s*(\"\"\"|'''|```|\"|'|“|«)(.*?)(\"\"\"|'''|```|\"|'|”|»)\s*(?=\n|$)", re.DOTALL)
 _BLOCK_END = re.compile(r"\n[ \t]*\n|\n(?=[A-Z][\w ]{1,40}:)")
 _BLANKS = re.compile(r"[ \t\u00a0]{2,}")
@@ -65,7 +67,8 @@ def _customer(user: str) -> tuple[str, str]:
     for section in reversed(sections(user)):
         if _CUSTOMERS.fullmatch(section.name):
             return section.text.strip(), f"{user[: section.start]}\n{CUT}\n{user[section.end :]}"
-    for found in reversed(list(_LABELLED.finditer(user))):
+    spoken = [line for line in _SPEAKING.finditer(user) if len(_WORD.findall(line["rest"])) > _FEW_WORDS]
+    for found in reversed(list(_LABELLED.finditer(user)) or spoken):
         start = found.start("rest")
         if quoted := _QUOTED.match(user, start):
             text, end = quoted.group(2), quoted.end()

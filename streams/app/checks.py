@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from schemas.workflow.definition import WorkflowDefinition
 from schemas.workflow.faults import Fault
 from streams.workflows.simulate import simulate_file
 from streams.workflows.workbench import Workbench, draw
+
+ToolsOf = Callable[[WorkflowDefinition], Collection[str] | None]
+"""The actions of the apps a workflow declares, as `app.action`; None when nobody can say now."""
 
 
 def workbench(settings: Settings, *, tools: Collection[str] | None = None) -> Workbench:
@@ -34,15 +38,20 @@ def workbench(settings: Settings, *, tools: Collection[str] | None = None) -> Wo
 class LateWorkbench:
     """connectors.cli.workflows.Workbench, made when a command needs it: reading the catalogue takes half a second."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, tools: ToolsOf | None = None) -> None:
+        """`tools`: asks the tool server that can be reached, if there is one."""
         self._settings = settings
+        self._tools = tools
 
     @cached_property
     def _made(self) -> Workbench:
         return workbench(self._settings)
 
     def validate(self, file: Path) -> tuple[WorkflowDefinition | None, list[Fault]]:
-        return self._made.validate(file)
+        definition, faults = self._made.validate(file)
+        if definition is None or not definition.composio.apps or self._tools is None:
+            return definition, faults
+        return replace(self._made, tools=self._tools(definition)).validate(file)
 
     def draw(self, definition: WorkflowDefinition, *, mermaid: bool) -> str:
         return draw(definition, mermaid=mermaid)

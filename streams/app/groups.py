@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
 from connectors.cli import budgets, costs, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from schemas.workflow.definition import WorkflowDefinition
 from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import LateWorkbench
 from streams.app.costing import Costing
+from streams.app.publishing import known_tools
 from streams.app.replaying import Replaying
 from streams.app.routing import everything, here, word_vectors
 from streams.app.system import Application
@@ -21,8 +25,11 @@ def groups(application: Application) -> list[typer.Typer]:
     def catalogue() -> Catalogue:
         return configured(Catalogue.load(settings.catalog), settings.environment())
 
+    def tools(definition: WorkflowDefinition) -> set[str] | None:
+        return asyncio.run(known_tools([definition], application.reachable().environment()))
+
     return [
-        workflows.build(LateWorkbench(settings), application),
+        workflows.build(LateWorkbench(settings, tools=tools), application),
         schemas.app,
         replay.build(replaying),
         replay.build_rebuild(replaying),

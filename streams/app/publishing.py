@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from agents.errors import NodeFailure
 from connectors.cli.ports import CannotGoOn, PublishedWorkflow
 from connectors.settings import Settings
+from schemas.workflow.definition import WorkflowDefinition
 from streams.app.checks import workbench
 from streams.app.processors import clock_ms, follow_definitions
 from streams.definitions import Workflow, published
 from streams.runtime import Publisher
 from streams.wire import outgoing
-from streams.workflows.workbench import Workbench
 
 
 async def publish_files(
@@ -25,14 +25,15 @@ async def publish_files(
     `once`: nor what they ever stood for, so that a start brings back nothing that somebody has changed since.
     """
     bench = workbench(settings)
-    bench = replace(bench, tools=await known_tools(paths, bench, settings.environment()))
+    drafts = [bench.validate(Path(path))[0] for path in paths]
+    bench = replace(bench, tools=await known_tools(filter(None, drafts), settings.environment()))
     checked = [(path, *bench.validate(Path(path))) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
         raise CannotGoOn("nothing was published:\n" + "\n".join(faults))
     async with follow_definitions(bootstrap, lambda line: None) as (definitions, _), Publisher(bootstrap) as publisher:
         made = []
-        for path, definition, _ in checked:
+        for path, definition, warned in checked:
             assert definition is not None
             event = published(definition, Path(path).read_text(encoding="utf-8"), bench.agents, at_ms=clock_ms())
             known = definitions.by_digest(event.digest)
@@ -41,17 +42,16 @@ async def publish_files(
                 definitions.add(event)
             workflow = definitions.by_digest(event.digest)
             assert workflow is not None
-            made.append(_row(workflow))
+            made.append(replace(_row(workflow), warnings=tuple(str(fault) for fault in warned)))
         return made
 
 
-async def known_tools(paths: Sequence[str], bench: Workbench, environ: Mapping[str, str]) -> set[str] | None:
-    """The actions of every app these files declare; None when no tools are configured or they cannot be asked now."""
+async def known_tools(definitions: Iterable[WorkflowDefinition], environ: Mapping[str, str]) -> set[str] | None:
+    """The actions of every app these workflows declare; None when no tools are configured or they cannot be asked now."""
     from connectors.composio.client import ComposioClient, configure  # takes two seconds to import
 
     settings = configure(environ)
-    drafts = [bench.validate(Path(path))[0] for path in paths]
-    apps = {app.name.lower() for draft in drafts if draft is not None for app in draft.composio.apps}
+    apps = {app.name.lower() for definition in definitions for app in definition.composio.apps}
     if settings is None or not apps:
         return None
     async with ComposioClient(settings) as client:

@@ -87,7 +87,9 @@ class Application:
         inside = Application(settings)
         await inside.create_topics()
         await inside.migrate()
-        await inside.publish_workflows([str(path) for path in sorted(bundled().glob("*.yaml"))], once=True)
+        for workflow in await inside.publish_workflows([str(path) for path in sorted(bundled().glob("*.yaml"))], once=True):
+            for warning in workflow.warnings:
+                report(warning)
         await inside.knowledge("add", {"files": [str(path) for path in sorted(bundled("knowledge").glob("*.md"))]})
         report("starting the processors")
         self._running = await stack.enter_async_context(running(settings, ALL, report))
@@ -104,8 +106,8 @@ class Application:
             async with Publisher(kafka_of(settings)) as publisher:
                 yield KafkaGateway(_addresses(settings, stand_in=False), publisher)
 
-    def _known(self) -> Settings:
-        """Settings filled in from the `hil up` that runs on the same data folder."""
+    def reachable(self) -> Settings:
+        """Settings filled in from the `hil up` that runs on the same data folder, if one does."""
         settings, found = self._settings, _running_here(self._settings.data)
         if found is not None:
             settings = replace(
@@ -115,6 +117,10 @@ class Application:
                 llm_base_url=settings.llm_base_url or found.llm_base_url or None,
                 composio_base_url=settings.composio_base_url or found.composio_base_url or None,
             )
+        return settings
+
+    def _known(self) -> Settings:
+        settings = self.reachable()
         if settings.kafka_bootstrap is None:
             raise CannotGoOn("nothing is running here: start `hil up` in another terminal, or set HIL_KAFKA_BOOTSTRAP")
         return settings

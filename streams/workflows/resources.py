@@ -89,19 +89,20 @@ def _tools(subject: Subject, path: KeyPath, node: Node, tools: Collection[str] |
             yield subject.error(here, message, f"write app and action: {_spelled(tool, declared)}", "malformed-tool")
             continue
         app = tool.partition(".")[0]
-        allowed = [each for each in declared if each.partition(".")[0] == app]
+        allowed = [each.lower() for each in declared if each.partition(".")[0].lower() == app.lower()]
         if not allowed:
             message = f"the tool `{tool}` of `{node.id}` belongs to an app that `composio.apps` does not declare"
             yield subject.error(here, message, f"add `- name: {app}` with its actions below `composio.apps`", "undeclared-tool")
-        elif not tool.endswith(".*") and tool not in allowed and f"{app}.*" not in allowed:
+        elif not tool.endswith(".*") and tool.lower() not in allowed and f"{app.lower()}.*" not in allowed:
             message = f"the tool `{tool}` of `{node.id}` is not declared in `composio.apps`"
-            advice = f"add it to the actions of `{app}`, or use one of {', '.join(f'`{each}`' for each in allowed)}"
-            yield subject.error(here, message, advice, "undeclared-tool")
+            advice = f"the node may use it all the same; to have it in the list too, add it to the actions of `{app}`"
+            yield subject.warning(here, message, advice, "undeclared-tool")
         if tools is not None and not _matches(tool, tools) and tool not in declared:
             yield _unknown(subject, here, tool, tools)
 
 
 def _matches(tool: str, tools: Collection[str]) -> bool:
+    tool = tool.lower()  # as the tool server's names are
     return any(each.startswith(tool[:-1]) for each in tools) if tool.endswith(".*") else tool in tools
 
 
@@ -109,7 +110,8 @@ def _unknown(subject: Subject, path: KeyPath, tool: str, tools: Collection[str])
     app = tool.partition(".")[0]
     same_app = sorted(each for each in tools if each.startswith(f"{app}."))
     remedy = did_you_mean(tool, same_app or sorted(tools))
-    return subject.error(path, f"there is no tool `{tool}`", remedy, "unknown-tool")
+    message = f"the tool server knows no `{tool}`: a node that names it fails when it runs"
+    return subject.warning(path, message, remedy, "unknown-tool")
 
 
 def _spelled(tool: str, declared: list[str]) -> str:

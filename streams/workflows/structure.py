@@ -106,9 +106,9 @@ def _unreachable(subject: Subject, in_cycle: set[str]) -> Iterator[Fault]:
             message = f"the node `{node.id}` is unreachable: every way to it goes through a cycle"
             yield subject.error((*path, "id"), message, "lead an edge to it from a node that can run", "unreachable")
         elif subject.placed_edges and node.id not in touched and len(subject.ids) > 1 and not lost_edges:
-            message = f"the node `{node.id}` is unreachable: no edge leads to it or away from it"
-            remedy = f"add an edge, e.g. `- {{from: {node.id}, to: {END}}}`, or remove the node"
-            yield subject.error((*path, "id"), message, remedy, "unreachable")
+            message = f"no edge leads to the node `{node.id}` or away from it: it runs at the start of every run"
+            remedy = f"if you mean that, say so with `- {{from: {node.id}, to: {END}}}`; else lead an edge to it, or remove it"
+            yield subject.warning((*path, "id"), message, remedy, "no-edge")
 
 
 def _impossible_joins(subject: Subject) -> Iterator[Fault]:

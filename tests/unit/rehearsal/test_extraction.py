@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.rehearsal.extraction import order_numbers, value_for
+from connectors.rehearsal.reading import read
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,6 @@ def test_long_texts_without_spaces_cost_little() -> None:
     """No pattern goes back and forth over a text: 200,000 letters, digits, blanks or tags are read at once."""
     import time
 
-    from connectors.rehearsal.reading import read
-
     began = time.perf_counter()
     for text in (
         "x" * 200_000,
@@ -69,3 +68,10 @@ def test_long_texts_without_spaces_cost_little() -> None:
         for name in ("order_id", "email", "amount", "phone", "name", "date"):
             value_for(name, "", reading.customer)
     assert time.perf_counter() - began < 20
+
+
+def test_a_line_that_a_customer_speaks_is_theirs_where_nothing_says_so_more_clearly() -> None:
+    prompt = "What does the customer want?\n\nCustomer: Where is my parcel, please?\n\nReturn JSON with: intent, entities\n"
+    assert read("", prompt).customer == "Where is my parcel, please?"
+    assert read("", f"Customer: Ada\n{prompt}<message>It broke.</message>").customer == "It broke."
+    assert read("", "Customer: Ada\n\nIt broke after a day").customer == "It broke after a day"
