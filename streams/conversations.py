@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schemas.base import Event
 from schemas.events import CancelRequested, MessageReceived, NodeCompleted, RerunRequested, TimerFired
 from schemas.ids import derive
 from schemas.topics import DAY_MS
@@ -11,7 +12,7 @@ from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer, idle_timer
 from streams.definitions import Definitions
 from streams.idle import IdleConversations
-from streams.runtime import PartitionView, Record, Step
+from streams.runtime import PartitionView, Record, SetAside, Step
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
 
@@ -27,9 +28,9 @@ class Conversations:
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
         event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
-        if isinstance(event, (MessageReceived, RerunRequested)):
-            await self._definitions.arrival(event.digest)
         before = step.get(event.conversation_id)
+        if (missing := self._missing(event, before)) is not None and not step.waited:
+            raise SetAside(lambda: self._definitions.arrival(missing))
         decision = decide(before, event, self._definitions.graphs)
         for output in decision.outputs:
             step.publish(outgoing(output))
@@ -38,6 +39,17 @@ class Conversations:
         step.put(event.conversation_id, decision.conversation)
         if decision.conversation is not None:
             self._remember(step.partition, event.conversation_id, decision.conversation, before)
+
+    def _missing(self, event: Event, before: Conversation | None) -> str | None:
+        """The digest of a definition that this decision needs and that is not known here, at least not yet."""
+        graphs = self._definitions.graphs
+        if isinstance(event, (MessageReceived, RerunRequested)) and event.digest not in graphs:
+            return event.digest
+        if before is None:
+            return None
+        if before.run is not None and before.run.message.digest not in graphs:
+            return before.run.message.digest
+        return before.queue[0].digest if before.queue and before.queue[0].digest not in graphs else None
 
     def opened(self, partition: PartitionView[Conversation]) -> None:
         """The partition is ours and restored: timers that came due meanwhile fire now."""

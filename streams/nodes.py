@@ -28,7 +28,7 @@ from schemas.workflow.definition import Node
 from streams.books import Books
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal
-from streams.runtime import Fenced, Outgoing, PartitionView, Record, Step
+from streams.runtime import Fenced, Outgoing, PartitionView, Record, SetAside, Step
 from streams.wire import incoming, outgoing
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,9 @@ class Nodes:
                 answer = (known.value, known.headers)
                 step.put(task.execution_id, replace(execution, finished_attempt=task.attempt, completion=answer))
             return
-        asked, (task, execution, refusal) = task, await self._assign(task, execution)
+        if self._definitions.by_digest(task.digest) is None and not step.waited:
+            raise SetAside(lambda: self._definitions.arrival(task.digest))
+        asked, (task, execution, refusal) = task, self._assign(task, execution)
         journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
         meter = Meter(books.note)
         ending = refusal or await self._attempt(task, journal, meter, books)
@@ -138,7 +140,7 @@ class Nodes:
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
 
-    async def _assign(self, task: NodeTask, execution: Execution) -> tuple[NodeTask, Execution, Ending | None]:
+    def _assign(self, task: NodeTask, execution: Execution) -> tuple[NodeTask, Execution, Ending | None]:
         """Who works on it: the agent that was asked for, or another while that is unhealthy. Who began an execution ends it."""
         if self._registry is None:
             return task, execution, None
@@ -151,7 +153,7 @@ class Nodes:
             if begun_by:
                 worker = self._registry.get(begun_by)
             else:
-                workflow = await self._definitions.arrival(task.digest)
+                workflow = self._definitions.by_digest(task.digest)
                 tools = workflow is not None and bool(self._plan(workflow, task.node_id).node.config.tool_specs)
                 worker = on_duty(self._registry, task.agent, tools=tools)
         except Fatal as failure:
@@ -181,7 +183,7 @@ class Nodes:
 
     async def _work(self, task: NodeTask, journal: StepJournal, meter: Meter, books: Books) -> AgentResult:
         with PREPARING:
-            workflow = await self._definitions.arrival(task.digest)
+            workflow = self._definitions.by_digest(task.digest)
             if workflow is None:
                 raise Fatal(
                     f"the definition {task.workflow} ({task.digest}) is not published any more: publish it again and rerun"
@@ -212,7 +214,10 @@ class Nodes:
         """Raises Fatal; a plan that was made is kept, for a digest means the same for ever."""
         key = (workflow.published.digest, node_id)
         if key not in self._plans:
-            node = next(node for node in workflow.definition.workflow.nodes if node.id == node_id)
+            node = next((node for node in workflow.definition.workflow.nodes if node.id == node_id), None)
+            if node is None:
+                label = f"{workflow.published.name}@{workflow.published.version}"
+                raise Fatal(f"the workflow {label} has no node {node_id[:128]!r}: whoever wrote this task meant another version")
             self._plans[key] = plan(node, workflow.definition)
         return self._plans[key]
 

@@ -60,6 +60,12 @@ def draft(source: str | Path, *, file: str | None = None) -> Draft:
     return Draft(definition, positions, tuple(found), tuple(work.nodes), tuple(work.edges))
 
 
+def as_draft(definition: WorkflowDefinition) -> Draft:
+    """A definition that comes from no file, for checks that need one."""
+    graph = definition.workflow
+    return Draft(definition, Positions(definition.name), (), tuple(range(len(graph.nodes))), tuple(range(len(graph.edges))))
+
+
 def _replaced_stores(definition: WorkflowDefinition, positions: Positions) -> list[Fault]:
     store, path = definition.memory.long_term.type, ("memory", "long_term", "type")
     if store == "pgvector":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from agents.registry import Registry
 from connectors.cli.ports import Report
 from schemas import topics
-from schemas.codec import Undecodable
 from schemas.events import AgentHealth
 from streams.runtime import FollowedTopic, Record
 from streams.wire import incoming
@@ -15,8 +14,8 @@ class HealthWatch:
     """Runs beside the processors. Once `ready`, the registry knows everything that was said before."""
 
     def __init__(self, bootstrap: str, registry: Registry, report: Report, *, topic: str = topics.AGENT_HEALTH) -> None:
-        self._registry, self._report = registry, report
-        self._followed = FollowedTopic(bootstrap, topic, self._take)
+        self._registry = registry
+        self._followed = FollowedTopic(bootstrap, topic, self._take, report=report)
 
     async def start(self) -> None:
         await self._followed.start()
@@ -35,11 +34,9 @@ class HealthWatch:
     def _take(self, record: Record) -> None:
         if record.value is None:
             return
-        try:
-            said = incoming(record, AgentHealth)
-        except Undecodable as fault:
-            self._report(f"passing over {record.topic}-{record.partition}@{record.offset}: {fault}")
-            return
+        said = incoming(record, AgentHealth)
+        if record.key != said.key.encode():
+            raise ValueError(f"its key is not the agent it speaks of, {said.agent[:200]!r}")
         if said.agent not in self._registry:  # another installation of agents has it
             return
         self._registry.note_health(

@@ -16,7 +16,6 @@ from connectors.postgres.pool import open_pool
 from connectors.postgres.projection import PostgresProjection
 from connectors.settings import Settings
 from schemas import topics
-from schemas.codec import Undecodable
 from schemas.events import WorkflowPublished
 from streams.app.agenthealth import HealthWatch
 from streams.app.announcing import Announcer, process_name, worker_name
@@ -80,14 +79,11 @@ async def follow_definitions(bootstrap: str, report: Report) -> AsyncIterator[tu
     definitions = Definitions()
 
     def take(record: Record) -> None:
-        if record.value is None:
-            return
-        try:
-            definitions.add(incoming(record, WorkflowPublished))
-        except (Undecodable, ValueError) as fault:
-            report(f"passing over {record.topic}-{record.partition}@{record.offset}, which is no usable workflow: {fault}")
+        if record.value is not None:
+            definitions.add(incoming(record, WorkflowPublished), key=record.key)
 
-    async with FollowedTopic(bootstrap, topics.WORKFLOW_DEFINITIONS, take) as followed:
+    async with FollowedTopic(bootstrap, topics.WORKFLOW_DEFINITIONS, take, report=report) as followed:
+        definitions.look = followed.caught_up
         await followed.caught_up()
         yield definitions, followed
 

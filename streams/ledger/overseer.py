@@ -6,6 +6,7 @@ Every ledger worker has one; the one whose worker counts partition 0 acts. Two t
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from decimal import Decimal
 
 from schemas import topics
 from schemas.base import Event
-from schemas.codec import Undecodable, decode, encode
+from schemas.codec import decode, encode
 from schemas.events import AgentHealth, Alert, BudgetNoticed, RollupChanged
 from schemas.events.ledger import HOUR_MS
 from streams.definitions import Definitions, UnknownWorkflow
@@ -28,7 +29,10 @@ from streams.ledger.standing import (
     health,
 )
 from streams.runtime import Outgoing, Publisher
-from streams.runtime.reading import Reader
+from streams.runtime.reading import Reader, record_of
+from streams.runtime.table import passed_over
+
+log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 60.0
 BUDGETS_EVERY_S = 5.0
@@ -149,8 +153,12 @@ class Watch:
         ends = await self._reader.ends()
         while not await self._reader.reached(ends):
             for raw in await self._reader.read(timeout_ms=50):
-                with suppress(Undecodable):  # nobody but the ledger writes here: what is not its own says nothing
-                    self._take(decode(raw.value, raw.headers))
+                record = record_of(raw)
+                try:
+                    if record.value is not None:
+                        self._take(decode(record.value, record.headers), record.key)
+                except Exception as error:  # noqa: BLE001  whatever a writer put there concerns this record alone
+                    log.warning("%s", passed_over(record, error))
 
     async def stop(self) -> None:
         await self._reader.stop()
@@ -160,7 +168,9 @@ class Watch:
         self.standing.forget(now_ms)
         self.notices.forget(now_ms - KEPT_HOURS * HOUR_MS)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, key: bytes | None) -> None:
+        if isinstance(event, (RollupChanged, AgentHealth)) and key != event.key.encode():
+            raise ValueError(f"its key is not that of what it says, {event.key[:200]!r}")
         match event:
             case RollupChanged():
                 self.standing.apply(event)

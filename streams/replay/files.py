@@ -43,7 +43,7 @@ def graphs_of(records: Iterable[Record]) -> tuple[Mapping[str, Graph], list[str]
         if record.value is None:
             continue
         try:
-            definitions.add(incoming(record, WorkflowPublished))
+            definitions.add(incoming(record, WorkflowPublished), key=record.key)
         except (Undecodable, ValueError) as fault:
             faults.append(f"{record.topic}-{record.partition}@{record.offset} is no usable workflow today: {fault}")
     return definitions.graphs, faults

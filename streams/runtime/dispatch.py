@@ -9,13 +9,14 @@ from typing import Any, Generic, Protocol
 
 from streams.runtime.begun import Begun
 from streams.runtime.effects import EffectsLog, Entry
-from streams.runtime.model import Record, S
+from streams.runtime.model import Record, S, Until
 from streams.runtime.reading import record_of
 
 SLICE_S = 0.002
 """How long handlers that never wait may keep the event loop from everybody else."""
 
-Handle = Callable[[Record, Entry[S]], Awaitable[None]]
+Handle = Callable[[Record, Entry[S]], Awaitable[Until | None]]
+"""Returns what the record has to wait for, if it could not be handled yet."""
 Spawn = Callable[[Any], None]
 """Runs a coroutine as a task of the partition; its failure is the partition's."""
 
@@ -60,7 +61,10 @@ def dispatch(log: EffectsLog[S], handle: Handle[S], spawn: Spawn, *, bound: int,
 
 
 class InOrder(Generic[S]):
-    """One record after the other, by one task. The outputs of a record may still be on their way while the next is handled."""
+    """One record after the other, by one task. The outputs of a record may still be on their way while the next is handled.
+
+    A record that has to wait is set aside, and with it those of its key that come after it.
+    """
 
     def __init__(self, log: EffectsLog[S], handle: Handle[S], spawn: Spawn, *, bound: int) -> None:
         self._log = log
@@ -68,6 +72,11 @@ class InOrder(Generic[S]):
         self._bound = bound
         self._incoming: deque[Any] = deque()
         self._more = asyncio.Event()
+        self._spawn = spawn
+        self._again: deque[tuple[Any, Entry[S]]] = deque()
+        """Have waited, or come after one that has."""
+        self._aside: dict[bytes | None, deque[tuple[Any, Entry[S]]]] = {}
+        """Per key that waits or has waited: what comes after."""
         self._stopping = self._held = False
         spawn(self._work())
 
@@ -99,20 +108,52 @@ class InOrder(Generic[S]):
         self._more.set()
 
     async def _work(self) -> None:
-        incoming, log, handle, bound = self._incoming, self._log, self._handle, self._bound
+        incoming, log, handle, bound, again, aside = (
+            self._incoming,
+            self._log,
+            self._handle,
+            self._bound,
+            self._again,
+            self._aside,
+        )
         now = asyncio.get_running_loop().time
         slice_end = now() + SLICE_S
         while not self._stopping:
-            if self._held or not incoming or log.in_flight >= bound:
+            if self._held or not (again or (incoming and log.in_flight < bound)):
                 self._more.clear()
                 await self._more.wait()
                 slice_end = now() + SLICE_S
                 continue
-            raw = incoming.popleft()
-            await handle(record_of(raw), log.open(raw.offset))
+            if again:
+                raw, entry = again.popleft()
+            else:
+                raw = incoming.popleft()
+                entry = log.open(raw.offset)
+                if aside and raw.key in aside:
+                    aside[raw.key].append((raw, entry))
+                    continue
+            until = await handle(record_of(raw), entry)
+            if until is not None:
+                aside.setdefault(raw.key, deque())
+                self._spawn(self._wait(until, raw, entry))
+            elif aside and raw.key in aside:
+                self._passed(raw.key)
             if now() > slice_end:
                 await asyncio.sleep(0)
                 slice_end = now() + SLICE_S
+
+    async def _wait(self, until: Until, raw: Any, entry: Entry[S]) -> None:
+        await until()
+        self._again.append((raw, entry))
+        self._more.set()
+
+    def _passed(self, key: bytes | None) -> None:
+        """The next record of a key that had to wait."""
+        queue = self._aside[key]
+        if queue:
+            self._again.append(queue.popleft())
+        else:
+            del self._aside[key]
 
 
 class PerKey(Generic[S]):
@@ -203,13 +244,22 @@ class PerKey(Generic[S]):
         try:
             while self._ready and not (self._stopping or self._held):
                 raw, entry = self._ready.popleft()
-                await self._handle(record_of(raw), entry)
-                self._passed(raw.key)
+                until = await self._handle(record_of(raw), entry)
+                if until is None:
+                    self._passed(raw.key)
+                else:
+                    self._spawn(self._wait(until, raw, entry))
                 if now() > slice_end:
                     await asyncio.sleep(0)
                     slice_end = now() + SLICE_S
         finally:
             self._workers -= 1
+
+    async def _wait(self, until: Until, raw: Any, entry: Entry[S]) -> None:
+        """Its key has its turn until it is through, and no worker meanwhile."""
+        await until()
+        self._ready.append((raw, entry))
+        self._employ()
 
     def _passed(self, key: bytes | None) -> None:
         """The next record of this key lines up behind the other keys."""

@@ -34,6 +34,8 @@ class Entry(msgspec.Struct, Generic[S], eq=False, gc=False):
     settled: bool = False
     puts: tuple[Put[S], ...] = ()
     _located: asyncio.Future[None] | None = None
+    waited: bool = False
+    """It was set aside, and what it waited for has ended."""
 
     async def located(self) -> None:
         """Wait until the offset is known."""

@@ -10,7 +10,7 @@ from typing import Generic
 from msgspec.structs import replace
 
 from streams.runtime.effects import Entry
-from streams.runtime.model import Fenced, Record, S, Unavailable, Undecodable
+from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Until
 from streams.runtime.step import Owner, StepOfRecord
 from streams.runtime.surroundings import Surroundings
 
@@ -27,8 +27,11 @@ class Handling(Generic[S]):
         self._settings = around.settings
         self._name = f"{owner.topic}-{owner.partition}"
 
-    async def handle(self, record: Record, entry: Entry[S]) -> None:
-        """Raises Fenced and Unavailable, which are not the record's fault; anything else is tried again, then buried."""
+    async def handle(self, record: Record, entry: Entry[S]) -> Until | None:
+        """None: the record is through. Else it is to be handled once that has ended.
+
+        Raises Fenced and Unavailable, which are not the record's fault; anything else is tried again, then buried.
+        """
         self.active += 1
         attempts = 1
         while True:
@@ -41,7 +44,11 @@ class Handling(Generic[S]):
                 break
             except Undecodable as error:
                 await self._bury(record, entry, error.code, error.reason, attempts)
-                return
+                return None
+            except SetAside as aside:
+                self.settled()  # nothing of it has begun: a rebalance need not wait for it
+                entry.waited = True
+                return aside.until
             except (Fenced, Unavailable):
                 raise
             except (Exception, asyncio.CancelledError) as error:
@@ -51,14 +58,15 @@ class Handling(Generic[S]):
                 if attempts >= self._settings.max_attempts:
                     log.exception("%s: %s offset %d failed %d times", group, self._name, record.offset, attempts)
                     await self._bury(record, entry, "handler_failed", in_words(error), attempts)
-                    return
+                    return None
                 log.warning("%s: %s offset %d failed, trying again: %s", group, self._name, record.offset, in_words(error))
             await asyncio.sleep(self._settings.retry_backoff_s * 2 ** (attempts - 1))
             attempts += 1
         self._through(step)
+        return None
 
     def settled(self) -> None:
-        """A record is through, with all it published."""
+        """A record is through, with all it published, or set aside."""
         self.active -= 1
         if not self.active:
             self._idle.set()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from schemas.codec.errors import Undecodable
 
 S = TypeVar("S")
+Until = Callable[[], Awaitable[Any]]
+"""Waits for something; begun when its record is set aside."""
 S_co = TypeVar("S_co", covariant=True)
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Record",
     "RuntimeFailed",
     "RuntimeSettings",
+    "SetAside",
     "StateCodec",
     "Step",
     "TooLarge",
@@ -40,6 +43,18 @@ class Fenced(Exception):
 
 class Unavailable(Exception):
     """A handler raises it when something every record needs (a database, say) is gone: the process stops, no record is passed."""
+
+
+class SetAside(Exception):
+    """A handler raises it when its record must wait for something that others need not, before it has published or put anything.
+
+    The record and those of its key that come after it are handled once `until` has ended; all others go on. What `until` raises
+    is the partition's failure.
+    """
+
+    def __init__(self, until: Until) -> None:
+        super().__init__("the record waits")
+        self.until = until
 
 
 class TooLarge(ValueError):
@@ -84,6 +99,11 @@ class Step(Protocol[S]):
     """
 
     partition: int
+
+    @property
+    def waited(self) -> bool:
+        """Whether this record was set aside before, and what it waited for has ended."""
+        ...
 
     def get(self, key: str) -> S | None:
         """The state as of all earlier records of this partition, and of this step's own puts."""
@@ -155,7 +175,10 @@ class Processor(Protocol[S]):
     """
 
     async def handle(self, record: Record, step: Step[S]) -> None:
-        """Raises Undecodable to send the record to dead letters, Unavailable to stop the process. All else is tried again."""
+        """Raises Undecodable to send the record to dead letters, Unavailable to stop the process, SetAside to be asked later.
+
+        All else is tried again.
+        """
         ...
 
 

@@ -48,6 +48,10 @@ class StepOfRecord(Generic[S]):
         """Told and not durable."""
         self._telling: asyncio.Future[None] | None = None
 
+    @property
+    def waited(self) -> bool:
+        return self._entry.waited
+
     def get(self, key: str) -> S | None:
         if key in self._puts:
             return self._puts[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -15,14 +16,33 @@ from streams.runtime.reading import Reader, record_of
 POLL_MS = 100
 
 
+log = logging.getLogger(__name__)
+
+SHOWN = 200
+"""Characters of a key, and of an error, that a line shows."""
+
+
+def passed_over(record: Record, error: Exception) -> str:
+    """The line about a record that its reader cannot use. Everything in it that a writer chose is escaped."""
+    key = "no key" if record.key is None else f"key {record.key[:SHOWN]!r}"
+    words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    why = words[: 2 * SHOWN].encode("unicode_escape").decode()
+    return f"passing over {record.topic}-{record.partition}@{record.offset} ({key}), which cannot be used: {why}"
+
+
 class FollowedTopic:
     """`async with FollowedTopic(bootstrap, topic, apply) as table: await table.caught_up()`.
 
-    `apply` gets each record once, in order per partition; a value of None is a deletion. If it raises, following ends,
-    and `caught_up` and `failed` say so.
+    `apply` gets each record once, in order per partition; a value of None is a deletion. What it raises on is passed over, with
+    one line that says which record and why: one record that nobody can use must not keep the others from being known.
+    When the broker is gone, following ends, and `caught_up` and `failed` say so.
     """
 
-    def __init__(self, bootstrap: str, topic: str, apply: Callable[[Record], None]) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, apply: Callable[[Record], None], *, report: Callable[[str], None] | None = None
+    ) -> None:
+        """`report`: says what was passed over; without, the log does."""
+        self._report = report or log.warning
         self._topic = topic
         self._apply = apply
         self._reader = Reader(bootstrap, (topic,))
@@ -71,10 +91,16 @@ class FollowedTopic:
         try:
             while True:
                 for raw in await self._reader.read(POLL_MS):
-                    self._apply(record_of(raw))
+                    self._take(record_of(raw))
                 self._moved.set()
         finally:
             self._moved.set()
+
+    def _take(self, record: Record) -> None:
+        try:
+            self._apply(record)
+        except Exception as error:  # noqa: BLE001  whatever a writer put there concerns this record alone
+            self._report(passed_over(record, error))
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -21,6 +21,7 @@ class FakeStep:
         self.outs: list[Outgoing] = []
         self.fenced = fenced
         self.gone_ahead = False
+        self.waited = False
 
     def get(self, key: str) -> Any:
         return self.states.get(key)

@@ -12,7 +12,7 @@ from schemas.ids import derive
 from schemas.workflow.definition import WorkflowDefinition
 from streams.conversations import Conversations
 from streams.definitions import Definitions, published
-from streams.runtime import Undecodable
+from streams.runtime import SetAside, Undecodable
 from streams.timers import DueTimers
 from tests.support.steps import FakeStep, FakeView, record_of
 
@@ -154,3 +154,49 @@ async def test_an_event_that_does_not_belong_here_is_refused():
     alien = HumanTask(id="1", time_ms=0, conversation_id="c", run_id="r", node_id="n", reason="x")
     with pytest.raises(Undecodable, match="does not belong"):
         await Conversations(definitions(), clock_ms=lambda: 0).handle(record_of(alien), FakeStep())
+
+
+async def test_a_message_whose_definition_is_not_known_lets_other_conversations_pass():
+    known, states = definitions(), {}
+    processor = Conversations(known, clock_ms=lambda: 30)
+    processor.opened(FakeView(states))
+    step = FakeStep(states)
+    unknown = record_of(message(known).model_copy(update={"digest": "later"}))
+    with pytest.raises(SetAside) as aside:
+        await processor.handle(unknown, step)
+    assert (step.outs, states) == ([], {})
+    looked = []
+
+    async def look() -> None:
+        looked.append(1)
+
+    known.look = look
+    assert await aside.value.until() is None
+    assert looked == [1], "whoever stamped the digest had read the definition: one look tells"
+    step.waited = True
+    await processor.handle(unknown, step)
+    [response] = step.events(CustomerResponse)
+    assert response.status == "failed"
+    processor.closed(0)
+
+
+async def test_a_run_whose_definition_has_not_arrived_here_yet_waits_for_it():
+    """A partition may come from a process that had read more of the definitions."""
+    known, states = definitions(), {}
+    step = FakeStep(states)
+    processor = Conversations(known, clock_ms=lambda: 30)
+    processor.opened(FakeView(states))
+    await processor.handle(record_of(message(known)), step)
+    [task] = step.events(NodeTask)
+    late = Definitions()
+    other = Conversations(late, clock_ms=lambda: 40)
+    other.opened(FakeView(states))
+    after = FakeStep(states)
+    with pytest.raises(SetAside) as aside:
+        await other.handle(record_of(completion(task)), after)
+    late.add(known.list()[0].published)
+    assert await aside.value.until() is not None
+    await other.handle(record_of(completion(task)), after)
+    assert [response.status for response in after.events(CustomerResponse)] == ["completed"]
+    processor.closed(0)
+    other.closed(0)

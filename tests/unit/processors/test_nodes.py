@@ -27,7 +27,7 @@ from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
 from streams.journal import Execution, ExecutionCodec
 from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
-from streams.runtime import Fenced, Outgoing, TooLarge, Undecodable
+from streams.runtime import Fenced, Outgoing, SetAside, TooLarge, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
 
 BUY = ToolCall("1", "shop.buy", {"n": 1})
@@ -470,18 +470,32 @@ async def test_an_output_that_cannot_be_written_fails_the_node(output: Any):
     assert (completion.outcome is Outcome.OK) == isinstance(output, list)
 
 
-async def test_a_definition_nobody_published_fails_the_node(monkeypatch: pytest.MonkeyPatch):
-    known = definitions()
-    step = FakeStep()
+async def test_a_task_whose_definition_is_not_known_lets_others_pass_and_then_fails_its_node():
+    known, step = definitions(), FakeStep()
     asked = record_of(task(known).model_copy(update={"digest": "unknown"}))
-
-    async def never(self: Definitions, digest: str, **_: Any) -> None:
-        return None
-
-    monkeypatch.setattr(Definitions, "arrival", never)
-    await Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000).handle(asked, step)
+    known.look = nothing_new
+    nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000)
+    with pytest.raises(SetAside) as aside:
+        await nodes.handle(asked, step)
+    assert await aside.value.until() is None
+    assert step.outs == []
+    step.waited = True
+    await nodes.handle(asked, step)
     [completion] = step.events(NodeCompleted)
     assert (completion.outcome, "not published" in (completion.error or "")) == (Outcome.FATAL, True)
+
+
+async def nothing_new() -> None: ...
+
+
+async def test_a_task_for_a_node_that_its_definition_does_not_have_fails_in_words():
+    known, step = definitions(), FakeStep()
+    asked = record_of(task(known).model_copy(update={"node_id": "ghost"}))
+    await Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000).handle(asked, step)
+    [completion] = step.events(NodeCompleted)
+    assert completion.outcome is Outcome.FATAL
+    assert completion.error == "the workflow w@1.0.0 has no node 'ghost': whoever wrote this task meant another version"
+    assert completion.fault == "preparation", "it says nothing about the agent"
 
 
 async def test_an_event_that_is_no_task_is_refused():

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.events import WorkflowPublished
 from schemas.topics import WORKFLOW_DEFINITIONS
+from streams.definitions import digest_of
 from streams.replay.difference import Differs
 from streams.replay.files import graphs_of, verify_history
 from streams.replay.history import History, NoHistory, read, write
@@ -26,7 +27,7 @@ PUBLISHED = WorkflowPublished(
     time_ms=0,
     name="play",
     version="1.0.0",
-    digest="d1",
+    digest=digest_of(DEFINITION, {"writer": "simple"}),
     source="",
     definition=DEFINITION,
     agent_types={"writer": "simple"},
@@ -34,7 +35,7 @@ PUBLISHED = WorkflowPublished(
 
 
 def history() -> History:
-    play = Play(graph(["a"], [("a", "END")]))
+    play = Play(graph(["a"], [("a", "END")], digest=PUBLISHED.digest))
     play.message()
     play.complete("a", "A")
     odd = Record("dead-letters", 0, 0, 5, None, None, (("h", b"\xff"),))
@@ -61,7 +62,7 @@ def test_a_history_without_its_definition_differs():
 def test_a_definition_that_does_not_compile_today_is_named():
     broken = PUBLISHED.model_copy(update={"definition": {"name": "play"}})
     graphs, faults = graphs_of(lying(WORKFLOW_DEFINITIONS, [PUBLISHED, broken]))
-    assert list(graphs) == ["d1"]
+    assert list(graphs) == [PUBLISHED.digest]
     assert "workflow.definitions-0@1" in faults[0]
 
 
