@@ -2,6 +2,7 @@
 # make test   every test, against a real Kafka and a real Postgres
 # make simulate SEEDS=2000 [FROM=0] [JOBS=2] [SUMMARY=file]   that many schedules of everything going wrong; REPLAY=… for one that failed
 # make chaos [KILLS=200] [ONLY=kills,broker]   kills, freezes and restarts of a running deployment, counted from outside
+# make chaos BROKERS=3 [ROUNDS=4] [RATE=20] [ONLY=leader,controller,two,all,freeze20,freeze45,roll,move,starts]   the same of three brokers
 # make bench [ONLY=a,c] [QUICK=1]   runs/s, latency, growth, restore, beside the bare client; tables, and bench/results/*.json
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
 # make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
@@ -39,7 +40,7 @@ simulate: $(READY)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) --jobs $(or $(JOBS),2) $(if $(SUMMARY),--summary $(SUMMARY)) --replay "$(REPLAY)"
 
 chaos: $(READY)
-	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	@$(BIN)/python -m tests.chaos --brokers $(or $(BROKERS),1) --kills $(or $(KILLS),200) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(RATE),--rate $(RATE)) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)

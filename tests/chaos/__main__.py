@@ -1,4 +1,7 @@
-"""`make chaos`: breaks a running deployment in every way there is, and counts. Exit 1 when anything was lost or done twice."""
+"""`make chaos`: breaks a running deployment in every way there is, and counts. Exit 1 when anything was lost or done twice.
+
+With --brokers 3 it is the brokers that are broken: see `tests.chaos.clustered`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from connectors.settings import Settings
+from tests.chaos import clustered
 from tests.chaos.faults import Chaos, Happened
 from tests.chaos.fleet import EVERYTHING, Fleet
 from tests.chaos.oracle import Verdict, watching
@@ -40,7 +44,7 @@ async def chaos(
         report(f"starting {sum(workers.values())} workers, a broker and a database in {folder}")
         async with (
             Fleet(folder, workers, environment) as fleet,
-            watching(fleet.kafka.address, fleet.shop_url, given.rate) as oracle,
+            watching(fleet.bootstrap, fleet.shop_url, given.rate) as oracle,
         ):
             it = Chaos(fleet, oracle, random.Random(given.seed), report)
             await asyncio.sleep(3)
@@ -108,18 +112,25 @@ TUNED = {"HIL_SESSION_TIMEOUT_MS": "750", "HIL_STANDBY": "on"}
 def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is the point
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--only", help=f"some of {','.join(PARTS)}; with --brokers 3 of {','.join(clustered.PARTS)}")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--rounds", type=int, help="with --brokers 3: faults of each kind; unless given, 30 in all")
+    parser.add_argument("--starts", type=int, default=50, help="with --brokers 3: of each processor, each way")
+    parser.add_argument("--add", action="store_true", help="with --brokers 3: add to the results that are there")
     parser.add_argument("--kills", type=int, default=200, help=f"in all; {', '.join(KILLING)} share them")
     parser.add_argument("--kinds", default="intake,conversations,nodes", help="of workers to kill, in turns")
     parser.add_argument("--takeovers", type=int, default=5, help="of each kind of worker, to measure recovery")
     parser.add_argument("--freezes", type=int, default=5)
     parser.add_argument("--restarts", type=int, default=2, help="of the broker and of Postgres")
     parser.add_argument("--workers", type=int, default=2, help="of each kind")
-    parser.add_argument("--rate", type=float, default=8.0, help="messages a second")
+    parser.add_argument("--rate", type=float, help="messages a second: 8, or 20 with --brokers 3")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
     given = parser.parse_args()
-    wanted = given.only.split(",")
+    given.rate = given.rate or (8.0 if given.brokers == 1 else 20.0)
+    if given.brokers == 3:
+        return clustered.main(given, RESULTS / "chaos-brokers.json", report)
+    wanted = given.only.split(",") if given.only else list(PARTS)
     kills = given.kills // max(1, sum(part in wanted for part in KILLING))
     fleets: list[tuple[str, list[str], dict[str, str]]] = [
         ("default settings", [part for part in wanted if part not in APART], {}),

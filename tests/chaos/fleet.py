@@ -1,4 +1,4 @@
-"""A deployment to break: a broker, a database, the stand-ins, and several `hil` workers of each kind as processes."""
+"""A deployment to break: one broker or several, a database, the stand-ins, and `hil` workers of each kind as processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from connectors.embedded.folder import recorded
 from connectors.embedded.ports import free_ports
 from connectors.settings import Settings
 from streams.app.stand_ins import stand_ins
+from tests.support.cluster import Cluster
 from tests.support.system import environ, hil
 
 EVERYTHING = "up"
 """The kind of a worker that runs all processors, with the addresses of the broker and the database given."""
-KINDS = ("intake", "conversations", "nodes", "projector", EVERYTHING)
+KINDS = ("intake", "conversations", "nodes", "ledger", "projector", EVERYTHING)
+PARTITIONS = 4
 READY_SECONDS = 120.0
 
 
@@ -60,6 +63,16 @@ class Part:
         await self.start()
 
 
+@dataclass(frozen=True)
+class Exit:
+    """A process that ended by itself: when on the monotonic clock, with which code, and what it said last."""
+
+    worker: str
+    at: float
+    code: int
+    words: str
+
+
 @dataclass
 class Worker:
     """One `hil KIND` process, started anew by `Fleet.keep` whenever it has ended."""
@@ -70,8 +83,8 @@ class Worker:
     held_until: float = 0.0
     """Not started again before, on the loop's clock."""
     starts: int = 0
-    exits: list[int] = field(default_factory=list)
-    """Exit codes of those that ended by themselves."""
+    exits: list[Exit] = field(default_factory=list)
+    """Those that ended by themselves."""
     killed: bool = False
 
     @property
@@ -90,8 +103,17 @@ class Worker:
 class Fleet:
     """`async with Fleet(folder, workers={"nodes": 2, …}, environment={…}) as fleet`. Everything in `folder`, on loopback."""
 
-    def __init__(self, folder: Path, workers: Mapping[str, int], environment: Mapping[str, str] | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        workers: Mapping[str, int],
+        environment: Mapping[str, str] | None = None,
+        *,
+        cluster: Cluster | None = None,
+        partitions: int = PARTITIONS,
+    ) -> None:
+        """`cluster`: brokers to be started instead of the single embedded one."""
+        self.folder, self.cluster, self.partitions = folder, cluster, partitions
         kafka_port, postgres_port = free_ports(2)
         self.kafka = Part(
             "kafka", Settings(data=folder / "kafka", kafka_port=kafka_port, database_url="postgresql://nobody.invalid/unused")
@@ -107,17 +129,16 @@ class Fleet:
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.gather(self.kafka.start(), self.postgres.start())
+            await asyncio.gather(self._start_brokers(), self.postgres.start())
             self._stack.push_async_callback(self.postgres.stop)
-            self._stack.push_async_callback(self.kafka.stop)
             addresses = await self._stack.enter_async_context(stand_ins())
             self.shop_url = addresses.composio_base_url
             self._environment |= {
-                "HIL_KAFKA_BOOTSTRAP": self.kafka.address,
+                "HIL_KAFKA_BOOTSTRAP": self.bootstrap,
                 "HIL_DATABASE_URL": self.postgres.address,
                 "HIL_LLM_BASE_URL": addresses.llm_base_url,
                 "HIL_COMPOSIO_BASE_URL": addresses.composio_base_url,
-                "HIL_PARTITIONS": "4",
+                "HIL_PARTITIONS": str(self.partitions),
             }
             for command in (("topics", "create"), ("db", "migrate"), ("workflows", "publish", *_workflows())):
                 await self.run(*command)
@@ -147,17 +168,34 @@ class Fleet:
                     await worker.process.wait()
         await self._stack.aclose()
 
+    @property
+    def bootstrap(self) -> str:
+        return self.cluster.bootstrap if self.cluster is not None else self.kafka.address
+
+    async def _start_brokers(self) -> None:
+        if self.cluster is not None:
+            await self._stack.enter_async_context(self.cluster)
+        else:
+            await self.kafka.start()
+            self._stack.push_async_callback(self.kafka.stop)
+
+    @property
+    def exits(self) -> list[Exit]:
+        """All that ended by themselves, in order."""
+        return sorted((each for worker in self.workers for each in worker.exits), key=lambda each: each.at)
+
     def of(self, kind: str) -> list[Worker]:
         return [worker for worker in self.workers if worker.kind == kind]
 
-    async def run(self, *arguments: str) -> None:
-        """Run one `hil` command to its end."""
+    async def run(self, *arguments: str) -> str:
+        """Run one `hil` command to its end; what it printed. Raises RuntimeError when it fails."""
         process = await asyncio.create_subprocess_exec(
             *hil(*arguments), env=self._env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         output, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError(f"hil {' '.join(arguments)} failed with {process.returncode}: {output.decode()[-2000:]}")
+        return output.decode()
 
     async def ready(self, worker: Worker) -> None:
         """Wait until a worker says that its partitions are restored."""
@@ -196,7 +234,8 @@ class Fleet:
                 if not worker.alive and asyncio.get_running_loop().time() >= worker.held_until:
                     assert worker.process is not None
                     if not worker.killed and worker.process.returncode:
-                        worker.exits.append(worker.process.returncode)
+                        words = self._log(worker).read_text(errors="replace").strip().splitlines()[-1:]
+                        worker.exits.append(Exit(worker.name, time.monotonic(), worker.process.returncode, "".join(words)))
                     await self._start(worker)
             await asyncio.sleep(0.05)
 

@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-PARTITIONS = 4
+from tests.chaos.fleet import PARTITIONS
+
 LATE_S = 3.0
 """How long after the last answer a second one to the same message is still looked for."""
 COMPLAINT = "This is terrible, order #10{:02d}, reference {}, came broken and nobody answers me."
@@ -39,8 +40,12 @@ class Sent:
     complaint: bool
     partition: int
     body: dict[str, str]
+    sent: float = 0.0
+    """When it was handed to the client, on the monotonic clock."""
     at: float = 0.0
-    """When the broker had it, on the monotonic clock."""
+    """When the broker had it."""
+    admitted: float | None = None
+    """When it was seen on conversation.events, by an oracle that looks there."""
     answered: float | None = None
     ids: Counter[str] = field(default_factory=Counter)
     status: str = ""
@@ -74,8 +79,8 @@ class Verdict:
 class Oracle:
     """Sends messages at a rate and keeps book. Survives a broker that goes away."""
 
-    def __init__(self, bootstrap: str, shop_url: str, rate: float) -> None:
-        self.bootstrap, self.shop_url, self.rate = bootstrap, shop_url, rate
+    def __init__(self, bootstrap: str, shop_url: str, rate: float, partitions: int = PARTITIONS) -> None:
+        self.bootstrap, self.shop_url, self.rate, self.partitions = bootstrap, shop_url, rate, partitions
         self.sent: dict[str, Sent] = {}
         self._sending = True
         self._all_sent = asyncio.Event()
@@ -106,6 +111,7 @@ class Oracle:
                     message = self._message(self._number)
                     # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
                     body = json.dumps(message.body).encode()
+                    message.sent = message.sent or time.monotonic()
                     await producer.send_and_wait("customer.messages", body, partition=message.partition)
                     message.at = time.monotonic()
                     self._number += 1
@@ -131,7 +137,7 @@ class Oracle:
 
     def burst(self, each: int = 2) -> list[str]:
         """Send now, without a pause, so many messages for each partition; the keys of those."""
-        first, many = self._number + 1, each * PARTITIONS  # one may be on its way already
+        first, many = self._number + 1, each * self.partitions  # one may be on its way already
         self._burst = many + 1
         self._hurry.set()
         return [self._message(number).key for number in range(first, first + many)]
@@ -141,7 +147,9 @@ class Oracle:
         key = self._keys.get(number)
         if key is None:
             tries = (f"{self._mark}-{number}-{again}" for again in count())
-            key = next(each for each in tries if (murmur2(each.encode()) & 0x7FFFFFFF) % PARTITIONS == number % PARTITIONS)
+            key = next(
+                each for each in tries if (murmur2(each.encode()) & 0x7FFFFFFF) % self.partitions == number % self.partitions
+            )
             self._keys[number] = key
             text = self._random.choice(TEXTS)
             body = {
@@ -150,7 +158,7 @@ class Oracle:
                 "message_id": "m1",
                 "customer_id": "cust-001",
             }
-            self.sent[key] = Sent(key, text is COMPLAINT, number % PARTITIONS, body)
+            self.sent[key] = Sent(key, text is COMPLAINT, number % self.partitions, body)
         return self.sent[key]
 
     async def read(self) -> None:
@@ -160,26 +168,26 @@ class Oracle:
             try:
                 await consumer.start()
                 partitions = [
-                    TopicPartition(topic, n) for topic in ("customer.responses", "dead-letters") for n in range(PARTITIONS)
+                    TopicPartition(topic, n) for topic in ("customer.responses", "dead-letters") for n in range(self.partitions)
                 ]
                 consumer.assign(partitions)
                 await consumer.seek_to_beginning(*partitions)
                 while True:
                     for records in (await consumer.getmany(timeout_ms=100)).values():
                         for record in records:
-                            self._take(record)
+                            self._take(record.topic, record.partition, record.offset, record.value)
             except KafkaError:
                 await asyncio.sleep(0.2)
             finally:
                 await _quietly(consumer.stop())
 
-    def _take(self, record: Any) -> None:
-        place = (record.topic, record.partition, record.offset)
+    def _take(self, topic: str, partition: int, offset: int, value: bytes) -> None:
+        place = (topic, partition, offset)
         if place in self._seen:
             return
         self._seen.add(place)
-        body = json.loads(record.value)
-        if record.topic == "dead-letters":
+        body = json.loads(value)
+        if topic == "dead-letters":
             self.dead.append(str(body["reason"]))
             return
         message = self.sent.get(body["conversation_id"])
@@ -274,9 +282,16 @@ async def _quietly(closing: Any) -> None:
 async def watching(bootstrap: str, shop_url: str, rate: float) -> AsyncIterator[Oracle]:
     """Load and bookkeeping for as long as the block lasts."""
     oracle = Oracle(bootstrap, shop_url, rate)
+    async with at_work(oracle):
+        yield oracle
+
+
+@asynccontextmanager
+async def at_work(oracle: Oracle) -> AsyncIterator[None]:
+    """It sends and reads for as long as the block lasts."""
     tasks = [asyncio.create_task(oracle.read()), asyncio.create_task(oracle.send())]
     try:
-        yield oracle
+        yield
         for task in tasks:
             if task.done():
                 task.result()

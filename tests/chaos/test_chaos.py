@@ -19,7 +19,7 @@ async def test_kills_a_zombie_and_a_broker_restart_lose_nothing_and_do_nothing_t
     """Two workers of each kind under load; a plain client counts responses, and the toy shop what was done."""
     workers = {"intake": 1, "conversations": 2, "nodes": 2}
     environment = {"HIL_SESSION_TIMEOUT_MS": "1500", "HIL_STANDBY": "on"}
-    async with Fleet(tmp_path, workers, environment) as fleet, watching(fleet.kafka.address, fleet.shop_url, 4) as oracle:
+    async with Fleet(tmp_path, workers, environment) as fleet, watching(fleet.bootstrap, fleet.shop_url, 4) as oracle:
         chaos = Chaos(fleet, oracle, random.Random(7), lambda line: None)
         await chaos.kills(4)
         await chaos.freezes(1, session_s=1.5)
