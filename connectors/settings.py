@@ -47,6 +47,8 @@ class Settings:
     """HIL_REPLICATION: copies of each partition; as many as there are brokers, at most three, when not set."""
     default_workflow: str = DEFAULT_WORKFLOW
     """HIL_DEFAULT_WORKFLOW: name or name@version, for messages that name no workflow."""
+    message_workflows: tuple[str, ...] | None = None
+    """HIL_MESSAGE_WORKFLOWS: names of workflows that a message may ask for beside the default; None: any."""
     instance: str | None = None
     """HIL_INSTANCE: a name this process keeps over restarts and shares with no other: it gets its partitions back at once."""
     session_timeout_ms: int = 3_000
@@ -123,6 +125,7 @@ class Settings:
             partitions=reader.number("HIL_PARTITIONS", 1, 10_000),
             replication=reader.number("HIL_REPLICATION", 1, 32_767),
             default_workflow=reader.text("HIL_DEFAULT_WORKFLOW") or DEFAULT_WORKFLOW,
+            message_workflows=reader.workflows("HIL_MESSAGE_WORKFLOWS"),
             instance=reader.text("HIL_INSTANCE"),
             session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
             standby=reader.switch("HIL_STANDBY"),
@@ -161,6 +164,7 @@ VARIABLES = frozenset(
         "HIL_PARTITIONS",
         "HIL_REPLICATION",
         "HIL_DEFAULT_WORKFLOW",
+        "HIL_MESSAGE_WORKFLOWS",
         "HIL_INSTANCE",
         "HIL_SESSION_TIMEOUT_MS",
         "HIL_STANDBY",
@@ -210,6 +214,22 @@ class _Reader:
             self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
             return None
         return int(text)
+
+    def workflows(self, name: str) -> tuple[str, ...] | None:
+        """`any`, which is None; `default`, which is none beside it; or names with commas."""
+        text = self.text(name)
+        if text in (None, "any"):
+            return None
+        if text == "default":
+            return ()
+        names = tuple(part.strip() for part in (text or "").split(","))
+        if not all(names) or any("@" in part for part in names):
+            self.faults.append(
+                f"{name} is {text!r}: set it to any, to default, or to names of workflows with commas and without versions, "
+                "as in support,returns"
+            )
+            return None
+        return names
 
     def switch(self, name: str) -> bool:
         text = self.text(name)

@@ -27,7 +27,9 @@ Json = Annotated[Any, AsJson()]
 JsonObject = Annotated[Mapping[str, Any], AsJson()]
 PersonalJson = Annotated[Any, AsJson(), Personal()]
 
-Millis = Annotated[int, Field(ge=0)]
+END_OF_TIME_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: what dates can say. A later one is nobody's clock."""
+Millis = Annotated[int, Field(ge=0, le=END_OF_TIME_MS)]
 """Milliseconds since 1970-01-01T00:00:00Z, or a duration in milliseconds."""
 MicroUsd = Annotated[int, Field(ge=0)]
 """Millionths of a US dollar. Money is never a float."""

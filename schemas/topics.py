@@ -75,7 +75,14 @@ TOPICS: dict[str, Topic] = {
         Topic(CUSTOMER_MESSAGES, (events.InboundMessage,), retention_ms=7 * DAY_MS, encoding="json"),
         Topic(
             CONVERSATION_EVENTS,
-            (events.MessageReceived, events.NodeCompleted, events.TimerFired, events.CancelRequested, events.RerunRequested),
+            (
+                events.MessageReceived,
+                events.NodeCompleted,
+                events.NodeBegun,
+                events.TimerFired,
+                events.CancelRequested,
+                events.RerunRequested,
+            ),
             retention_ms=7 * 365 * DAY_MS,
         ),
         Topic(

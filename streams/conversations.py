@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.base import Event
-from schemas.events import CancelRequested, MessageReceived, NodeCompleted, RerunRequested, TimerFired
+from schemas.codec import Undecodable
+from schemas.events import CancelRequested, MessageReceived, NodeBegun, NodeCompleted, RerunRequested, TimerFired
 from schemas.ids import derive
 from schemas.topics import DAY_MS
+from streams.core import limits
 from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer, idle_timer
 from streams.definitions import Definitions
@@ -15,6 +17,10 @@ from streams.idle import IdleConversations
 from streams.runtime import PartitionView, Record, SetAside, Step
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
+
+LATE_MS = 60_000
+"""An event that is read so long after it happened has waited: its partition was not read, or not fast enough."""
+MOST_GRACE_MS = 3_600_000
 
 
 class Conversations:
@@ -25,20 +31,27 @@ class Conversations:
         self._ttl_ms = ttl_ms
         self._timers: dict[int, DueTimers[tuple[str, Timer]]] = {}
         self._idle: dict[int, IdleConversations] = {}
+        self._late: dict[int, int] = {}
+        """When a partition last had an event that had waited. What it says of idle times is as old as that."""
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
-        event = incoming(record, MessageReceived, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
+        event = incoming(record, *TAKEN)
         before = step.get(event.conversation_id)
         if (missing := self._missing(event, before)) is not None and not step.waited:
             raise SetAside(lambda: self._definitions.arrival(missing))
         decision = decide(before, event, self._definitions.graphs)
+        if decision.refusal is not None:
+            raise Undecodable(decision.refusal.code, decision.refusal.reason)
         for output in decision.outputs:
             step.publish(outgoing(output))
         if before is None and decision.conversation is None:
             return
         step.put(event.conversation_id, decision.conversation)
         if decision.conversation is not None:
-            self._remember(step.partition, event.conversation_id, decision.conversation, before)
+            now = self._clock_ms()
+            if now - event.time_ms > LATE_MS:
+                self._late[step.partition] = now
+            self._remember(step.partition, event.conversation_id, decision.conversation, before, now)
 
     def _missing(self, event: Event, before: Conversation | None) -> str | None:
         """The digest of a definition that this decision needs and that is not known here, at least not yet."""
@@ -59,9 +72,13 @@ class Conversations:
             conversation = partition.get(conversation_id)
             if conversation is None or timer not in conversation.timers:
                 return  # what it was to remind of has happened
+            now = self._clock_ms()
+            if limits.waits_for_a_worker(conversation, timer, now):
+                timers.add(now + timer.span_ms, due)
+                return
             fired = TimerFired(
                 id=derive(timer.timer_id, "fired"),
-                time_ms=max(self._clock_ms(), timer.due_ms),
+                time_ms=max(now, timer.due_ms),
                 conversation_id=conversation_id,
                 timer_id=timer.timer_id,
                 due_ms=timer.due_ms,
@@ -75,10 +92,11 @@ class Conversations:
         now = self._clock_ms()
         for conversation_id, conversation in partition.items():
             for timer in conversation.timers:
-                timers.add(timer.due_ms, (conversation_id, timer))
+                timers.add(limits.restored_ms(conversation, timer, now), (conversation_id, timer))
             idle.add(conversation_id, (conversation.idle_ms or now) + self._ttl_ms)
 
     def closed(self, partition: int) -> None:
+        self._late.pop(partition, None)
         for waiting in (self._timers.pop(partition, None), self._idle.pop(partition, None)):
             if waiting is not None:
                 waiting.close()
@@ -94,6 +112,9 @@ class Conversations:
         due_ms = conversation.idle_ms + self._ttl_ms
         if not conversation.idle_ms or due_ms > now:
             return due_ms if conversation.idle_ms else now + self._ttl_ms
+        late_ms, grace_ms = self._late.get(partition.partition), min(self._ttl_ms, MOST_GRACE_MS)
+        if late_ms is not None and now < late_ms + grace_ms and now < due_ms + DAY_MS:
+            return late_ms + grace_ms  # it had its answer later than its state says, and may still answer
         timer_id = idle_timer(conversation_id, conversation)
         fired = TimerFired(
             id=derive(timer_id, "fired"), time_ms=now, conversation_id=conversation_id, timer_id=timer_id, due_ms=due_ms
@@ -101,10 +122,15 @@ class Conversations:
         partition.publish(outgoing(fired))
         return now + self._ttl_ms
 
-    def _remember(self, partition: int, conversation_id: str, after: Conversation, before: Conversation | None) -> None:
+    def _remember(self, partition: int, conversation_id: str, after: Conversation, before: Conversation | None, now: int) -> None:
         if before is None:
-            self._idle[partition].add(conversation_id, self._clock_ms() + self._ttl_ms)
+            self._idle[partition].add(conversation_id, now + self._ttl_ms)
         known = before.timers if before is not None else ()
         for timer in after.timers:
             if timer not in known:
-                self._timers[partition].add(timer.due_ms, (conversation_id, timer))
+                new = all(other.timer_id != timer.timer_id for other in known)
+                self._timers[partition].add(limits.set_ms(after, timer, now, new=new), (conversation_id, timer))
+
+
+TAKEN = (MessageReceived, NodeBegun, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
+"""What happens to conversations."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+from schemas.base import END_OF_TIME_MS
 from schemas.events import DeadLetter
 from schemas.ids import derive
 from streams.runtime import Outgoing, Record
@@ -22,7 +23,7 @@ def dead_letter(record: Record, processor: str, code: str, reason: str, attempts
     value = record.value or b""
     letter = DeadLetter(
         id=derive(processor, record.topic, record.partition, record.offset),
-        time_ms=max(0, record.timestamp_ms),
+        time_ms=min(max(0, record.timestamp_ms), END_OF_TIME_MS),
         conversation_id=_conversation(value) or "",
         processor=processor,
         topic=record.topic,

@@ -22,7 +22,7 @@ from agents.router.allowances import Allowances, BudgetedModel
 from agents.router.budget import OverBudget
 from schemas.base import trusted
 from schemas.codec import Unencodable, decode
-from schemas.events import NodeCompleted, NodeTask, Outcome
+from schemas.events import NodeBegun, NodeCompleted, NodeTask, Outcome
 from schemas.ids import derive
 from schemas.workflow.definition import Node
 from streams.books import Books
@@ -34,7 +34,8 @@ from streams.wire import incoming, outgoing
 log = logging.getLogger(__name__)
 
 KEEP_FINISHED_MS = 3_600_000
-"""How long a finished execution answers a repeated task, measured by the records' own time."""
+"""How long a finished execution answers a repeated task, by the clock of its worker. The time during which nobody had its
+partition does not count: what was finished then, and not yet passed, comes again."""
 
 MAX_COMPLETION_BYTES = 262_144
 """The largest completion a node may publish; dozens of them fit into one response."""
@@ -111,6 +112,8 @@ class Nodes:
             return
         if self._definitions.by_digest(task.digest) is None and not step.waited:
             raise SetAside(lambda: self._definitions.arrival(task.digest))
+        if task.announce:
+            step.tell(outgoing(_begun(task, self._clock_ms())))
         asked, (task, execution, refusal) = task, self._assign(task, execution)
         journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
         meter = Meter(books.note)
@@ -135,7 +138,8 @@ class Nodes:
     def opened(self, partition: PartitionView[Execution]) -> None:
         """The partition is ours: line up what it finished, so that it is forgotten in time."""
         finished = [(execution.finished_ms, key) for key, execution in partition.items() if execution.finished_ms]
-        self._finished[partition.partition] = deque(sorted(finished))
+        now_ms = self._clock_ms()
+        self._finished[partition.partition] = deque((now_ms, key) for _, key in sorted(finished))
 
     def closed(self, partition: int) -> None:
         self._finished.pop(partition, None)
@@ -226,9 +230,9 @@ class Nodes:
         finished = self._finished.setdefault(step.partition, deque())
         finished.append((now_ms, execution_id))
         while finished and finished[0][0] < now_ms - KEEP_FINISHED_MS:
-            _, key = finished.popleft()
+            known_ms, key = finished.popleft()
             old = step.get(key)
-            if old is not None and old.finished_ms < now_ms - KEEP_FINISHED_MS:
+            if old is not None and old.finished_ms <= known_ms:
                 step.put(key, None)
 
 
@@ -259,6 +263,20 @@ def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:
         return None
     ended = {"id": derive(task.execution_id, str(task.attempt), "completed"), "attempt": task.attempt, "epoch": task.epoch}
     return outgoing(earlier.model_copy(update=ended))
+
+
+def _begun(task: NodeTask, now_ms: int) -> NodeBegun:
+    return NodeBegun(
+        id=derive(task.execution_id, task.attempt, "begun", now_ms),
+        time_ms=now_ms,
+        conversation_id=task.conversation_id,
+        run_id=task.run_id,
+        node_id=task.node_id,
+        execution_id=task.execution_id,
+        attempt=task.attempt,
+        epoch=task.epoch,
+        waited_ms=max(0, now_ms - task.time_ms),
+    )
 
 
 def _record_of(task: NodeTask, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> Outgoing:

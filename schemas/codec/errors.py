@@ -39,6 +39,10 @@ CODES: dict[str, str] = {
     "truncated": "The Avro value ends too early.",
     "trailing_bytes": "Something follows the end of the Avro value.",
     "unknown_workflow": "The message names a workflow that is not published.",
+    "deprecated_workflow": "The message names a version of a workflow that is deprecated.",
+    "workflow_not_allowed": "The message names a workflow that messages may not ask for.",
+    "reserved_name": "A name in the context is that of a node or a word of the dialect.",
+    "other_customer": "The conversation belongs to another customer.",
     "invalid_avro": "The bytes do not fit the Avro schema they name.",
 }
 """Every code an Undecodable may carry, and what it means."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -49,12 +49,14 @@ def _stripped(annotation: Any, marks: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def _check(kind: Any, marks: list[Any]) -> Check | None:
-    as_json, statements, known = False, "", None
+    as_json, low, high = False, None, None
     for mark in marks:
         if isinstance(mark, AsJson):
             as_json = True
         elif isinstance(mark, Ge):
-            statements, known = "if {v} is not None and {v} < known: raise ValueError", mark.ge
+            low = mark.ge
+        elif isinstance(mark, Le):
+            high = mark.le
         elif not isinstance(mark, Personal):
             return None
     if as_json:
@@ -62,5 +64,16 @@ def _check(kind: Any, marks: list[Any]) -> Check | None:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return "{v} = known[{v}]", dict(kind._value2member_map_)
     if kind in (str, int, bool) or kind == list[str]:
-        return statements, known
+        return _bounded(low, high)
     return None
+
+
+def _bounded(low: Any, high: Any) -> Check:
+    if low is None and high is None:
+        return "", None
+    if high is None:
+        return "if {v} is not None and {v} < known: raise ValueError", low
+    return "if {v} is not None and not known[0] <= {v} <= known[1]: raise ValueError", (
+        float("-inf") if low is None else low,
+        high,
+    )

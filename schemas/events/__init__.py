@@ -3,6 +3,7 @@
 from schemas.events.conversation import (
     CancelRequested,
     MessageReceived,
+    NodeBegun,
     NodeCompleted,
     Outcome,
     RerunRequested,
@@ -39,6 +40,7 @@ __all__ = [
     "MessageReceived",
     "MessageSetAside",
     "ModelCalled",
+    "NodeBegun",
     "NodeCompleted",
     "NodeFinished",
     "NodeRequested",

@@ -31,6 +31,11 @@ class MessageReceived(Event):
     ordinal_base: int = 0
     """Where ordinals begin, should the conversation begin with this message: its first message has the next one. A time in ms,
     and so beyond every ordinal of a conversation of the same id that was forgotten."""
+    produced_ms: Millis | None = None
+    """When its record says that it was written, which is what its producer claims. For reports; nothing is decided by it."""
+    rules: int = 0
+    """Which rules its run follows, so that a replay decides it as it was decided: 0, those of before there were rules by number;
+    1: conversations belong to customers, waiting messages and outputs are bounded in bytes, time limits begin with the work."""
 
 
 class Outcome(StrEnum):
@@ -76,6 +81,23 @@ class NodeCompleted(Event):
     fault: str = ""
     """Of a failure that says nothing about the agent, what it does speak of: `preparation` (definition, template, memory, tools),
     `models`, `budget`, or `agents` (none is healthy). Empty: the agent's own."""
+
+
+class NodeBegun(Event):
+    """A node worker has taken up one attempt of a node whose task says `announce`: its time limit counts from here.
+
+    Whoever takes the same task up again, after a crash, says so again, under an id of its own.
+    """
+
+    TYPE: ClassVar[str] = "hil.node.begun"
+
+    run_id: str
+    node_id: str
+    execution_id: str
+    attempt: int
+    epoch: int
+    waited_ms: Millis = 0
+    """How long the task had waited for a worker, by the worker's clock."""
 
 
 class TimerFired(Event):
@@ -134,4 +156,5 @@ class RerunRequested(Event):
     """The old run's nodes that do not come after `from_node`, in the order in which they ended."""
     requested_by: str = ""
     ordinal_base: int = 0
-    """As in `hil.message.received`."""
+    """As in `hil.message.received`, like the next."""
+    rules: int = 0

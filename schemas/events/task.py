@@ -34,12 +34,15 @@ class NodeTask(Event):
     finished: list[str] = Field(default_factory=list)
     """Every node that has run so far, in order."""
     deadline_ms: Millis | None = None
+    """Of older tasks, whose time limits counted from when they were asked for. Nobody keeps to it."""
     earlier: int | None = None
     """How many messages and answers of the conversation come before `ordinal`. None in older tasks: all from 1."""
     budget_micro_usd: MicroUsd | None = None
     """What all attempts of this node together may spend; None: as much as it takes."""
     conversation_cost_micro_usd: MicroUsd = 0
     """What the conversation had spent when this was asked for. Only where there is a budget."""
+    announce: bool = False
+    """Whether to say `hil.node.begun` when work on it begins, because a time limit counts from there."""
 
     @property
     def key(self) -> str:

@@ -227,6 +227,8 @@ class WorkflowDefinition(Part):
     failure_response: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     """Of a whole run, from its start to its answer."""
+    conversations: Literal["own", "shared"] = "own"
+    """`own`: a conversation belongs to the first customer who is named in it. `shared`: anybody may go on with it."""
     entities: dict[str, Any] = Field(default_factory=dict)
     """Defaults for the fields that `entity_id_source` names."""
     trigger: dict[str, Any] = Field(default_factory=dict)

@@ -1,7 +1,7 @@
 """What conditions and templates see of a run, by name.
 
 Nearest first: node ids; the words `input`, `context`, `output`; fields of the direct predecessors' outputs; input fields;
-context fields.
+context fields. So nothing that a message says can stand for what a node said, whether that node has run or not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from schemas.workflow.values import NOT_RUN, Absent, Listing
 
 MISSING: Final = object()
 RESERVED = ("END", "input", "context", "output", "conversation_history", "knowledge_base")
-"""Words that no node may have as its id."""
+"""Words that no node may have as its id, and that no message may have as a name in its context or input."""
+WORDS = frozenset(RESERVED)
+
+
+def taken_names(node_ids: Iterable[str]) -> frozenset[str]:
+    """What no name in a message's context or input may be in a workflow with these nodes."""
+    return WORDS.union(node_ids)
 
 
 def condition_scope(
@@ -22,12 +28,18 @@ def condition_scope(
     outputs: Mapping[str, Any],
     *,
     output: Any = MISSING,
+    names: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """The scope of an edge's condition (with its source's `output`) or a node's (without).
 
-    `outputs` has the finished nodes; a node that has not finished, or was skipped, is not there.
+    `outputs` has the finished nodes; a node that has not finished, or was skipped, is not there. `names`: all node ids and
+    words, as `taken_names` has them.
     """
-    scope: dict[str, Any] = {**context, **input, "input": input, "context": context}
+    scope: dict[str, Any] = {**context, **input}
+    taken = WORDS if names is None else names
+    if not taken.isdisjoint(scope):
+        scope = {name: value for name, value in scope.items() if name not in taken}
+    scope["input"], scope["context"] = input, context
     if output is not MISSING:
         scope["output"] = output
     return scope | {node: {"output": value} for node, value in outputs.items()}

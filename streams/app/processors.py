@@ -25,7 +25,7 @@ from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
-from streams.intake import Intake
+from streams.intake import Admission, Intake
 from streams.journal import ExecutionCodec
 from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
@@ -191,7 +191,8 @@ class _Builder:
         """The runtimes of a processor, by name."""
         match name:
             case "intake":
-                intake = Intake(self.definitions, default_workflow=self.settings.default_workflow)
+                admission = Admission(self.settings.default_workflow, self.settings.message_workflows)
+                intake = Intake(self.definitions, admission, clock_ms=clock_ms)
                 return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
             case "conversations":
                 conversations = Conversations(self.definitions, clock_ms=clock_ms, ttl_ms=self.settings.conversation_ttl_s * 1000)

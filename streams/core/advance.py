@@ -15,7 +15,7 @@ from schemas.base import trusted
 from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import Retry, SubstituteOutput
-from streams.core import rerun, response
+from streams.core import bounds, rerun, response
 from streams.core.conditions import ALWAYS, ConditionFailed
 from streams.core.digest import state_digest
 from streams.core.graph import Node
@@ -50,7 +50,8 @@ def start(turn: Turn, message: Message) -> None:
         take_over(turn, message)
         turn.touched.extend(turn.graph.starts)
         if turn.graph.timeout_ms is not None:
-            turn.remind(TimerKind.RUN, "", turn.event.time_ms + turn.graph.timeout_ms, run.run_id)
+            span_ms = turn.graph.timeout_ms
+            turn.remind(TimerKind.RUN, "", turn.event.time_ms + span_ms, run.run_id, span_ms=span_ms if message.rules else 0)
     settle(turn)
 
 
@@ -156,9 +157,14 @@ def request(turn: Turn, node: Node, state: NodeState) -> None:
     """Ask a worker for an attempt."""
     turn.nodes[node.id] = state
     message, execution_id = turn.run.message, derive(turn.run.run_id, node.id)
-    deadline_ms = None if node.timeout_ms is None else turn.event.time_ms + node.timeout_ms
-    if deadline_ms is not None:
-        turn.remind(TimerKind.ATTEMPT, node.id, deadline_ms, execution_id, state.attempt)
+    deadline_ms, span_ms = None, node.timeout_ms
+    if span_ms is not None:
+        due_ms = turn.event.time_ms + span_ms
+        if message.rules:
+            turn.remind(TimerKind.ATTEMPT, node.id, due_ms, execution_id, state.attempt, span_ms=span_ms)
+        else:
+            deadline_ms = due_ms
+            turn.remind(TimerKind.ATTEMPT, node.id, due_ms, execution_id, state.attempt)
     attempt = str(state.attempt)
     turn.audit(
         events.NodeRequested,
@@ -189,6 +195,8 @@ def request(turn: Turn, node: Node, state: NodeState) -> None:
         "outputs": {name: turn.nodes[name].output for name in turn.order if name in node.sees},
         "finished": list(turn.order),
         "deadline_ms": deadline_ms,
+        "announce": bool(message.rules)
+        and (span_ms is not None or (turn.graph is not None and turn.graph.timeout_ms is not None)),
     }
     turn.out(trusted(events.NodeTask, task))
 
@@ -197,7 +205,13 @@ def execute(turn: Turn, node_id: str, state: NodeState, reason: str | None = Non
     """The node has an output: decide its out-edges by their conditions."""
     assert turn.graph is not None
     node = turn.graph.nodes[node_id]
-    turn.nodes[node_id] = replace(state, phase=Phase.EXECUTED)
+    size = 0
+    if turn.run.message.rules:
+        size = bounds.size_of(state.output) + bounds.size_of(state.error)
+        if (why := bounds.too_large(size, turn.sizes(node_id))) is not None:
+            fail(turn, node_id, replace(state, output=None), why)
+            return
+    turn.nodes[node_id] = replace(state, phase=Phase.EXECUTED, size=size)
     turn.order.append(node_id)
     scope = turn.scope(output=state.output) if any(edge.condition is not ALWAYS for edge in node.out) else {}
     try:
@@ -222,11 +236,14 @@ def skip(turn: Turn, node: Node, reason: str) -> None:
 def fail(turn: Turn, node_id: str, state: NodeState, reason: str) -> None:
     """The node has failed: `on_error` may substitute an output, `on: failure` edges may take it up."""
     node = turn.graph.nodes[node_id] if turn.graph is not None else None
+    size = 0
+    if turn.run.message.rules:
+        reason, size = bounds.shortened(reason, turn.sizes(node_id))
     if node is not None and node.on_error != "fail" and not state.parked and state.phase is not Phase.FAILED:
         substitute = node.on_error.output if isinstance(node.on_error, SubstituteOutput) else None
         execute(turn, node_id, replace(state, phase=Phase.FAILED, output=substitute, error=reason))
         return
-    failed = replace(state, phase=Phase.FAILED, output=None, error=reason)
+    failed = replace(state, phase=Phase.FAILED, output=None, error=reason, size=size)
     taken: dict[int, bool] = {}
     if node is not None:
         scope = turn.scope(output={"error": reason})

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from schemas.workflow.definition import END, Retry, SubstituteOutput, WorkflowDefinition
 from schemas.workflow.definition import Node as NodeDefinition
+from schemas.workflow.scope import taken_names
 from schemas.workflow.templates import Template, TemplateFault
 from streams.core.conditions import CompiledCondition, compile_condition
 
@@ -58,6 +59,10 @@ class Graph:
     """How long a run may take."""
     max_cost_micro_usd: int | None = None
     """What a whole conversation may cost."""
+    shared: bool = False
+    """Conversations that begin with it belong to no customer: anybody may go on with them."""
+    names: frozenset[str] = frozenset()
+    """What a message may not use as a name, because it is a node's, or a word's."""
 
     @property
     def label(self) -> str:
@@ -102,6 +107,8 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
         timeout_ms=_milliseconds(definition.timeout_seconds),
         max_cost_micro_usd=None if limit is None else int(min(limit, MOST_USD).scaleb(6)),
+        shared=definition.conversations == "shared",
+        names=taken_names(ids),
     )
 
 

@@ -13,12 +13,13 @@ from schemas.events import (
     CancelRequested,
     ConversationExpired,
     MessageReceived,
+    NodeBegun,
     NodeCompleted,
     Outcome,
     RerunRequested,
     TimerFired,
 )
-from streams.core import advance, budgets, response
+from streams.core import advance, bounds, budgets, limits, ownership, response
 from streams.core.state import SEEN_BYTES, SEEN_MESSAGES, Conversation, Message, Phase, TimerKind, idle_timer
 from streams.core.turn import Definitions, Turn
 
@@ -31,6 +32,8 @@ class Decision(msgspec.Struct, frozen=True):
     """None: there is nothing to remember."""
     outputs: list[Event]
     """In the order they were decided; each id is derived from its cause."""
+    refusal: ownership.Refusal | None = None
+    """Why the event is refused; then there are no outputs, and the conversation is as it was."""
 
 
 def decide(conversation: Conversation | None, event: Event, definitions: Definitions) -> Decision:
@@ -38,7 +41,11 @@ def decide(conversation: Conversation | None, event: Event, definitions: Definit
     turn = Turn(conversation or _begun_by(event), event, definitions)
     match event:
         case MessageReceived() | RerunRequested():
+            if (refusal := ownership.claim(turn, event, new=conversation is None)) is not None:
+                return Decision(conversation, [], refusal)
             _admit(turn, event)
+        case NodeBegun():
+            _begin(turn, event)
         case NodeCompleted():
             _complete(turn, event)
         case TimerFired():
@@ -67,12 +74,39 @@ def _admit(turn: Turn, event: MessageReceived | RerunRequested) -> None:
     message = Message.of(event)
     if turn.conversation.run is None:
         advance.start(turn, message)
-    elif len(turn.conversation.queue) < QUEUE_BOUND:
+        return
+    if message.rules:
+        message = replace(message, size=bounds.waiting_bytes(event))
+    full = _full(turn.conversation.queue, message)
+    if full is None:
         turn.update(queue=(*turn.conversation.queue, message))
         turn.set_aside("queued", message_id=message.message_id)
     else:
         turn.set_aside("refused", message_id=message.message_id)
-        turn.out(response.refused(event, message, QUEUE_BOUND))
+        turn.out(response.refused(event, message, full))
+
+
+def _full(queue: tuple[Message, ...], message: Message) -> str | None:
+    """Why a message may not wait as well; None when it may."""
+    if len(queue) >= QUEUE_BOUND:
+        return f"{QUEUE_BOUND} messages of this conversation are waiting already: wait for an answer before sending more"
+    waiting = sum(other.size for other in queue)
+    if message.rules and waiting + message.size > bounds.QUEUE_BYTES:
+        return (
+            f"the messages of this conversation that wait may have {bounds.QUEUE_BYTES:,} bytes together, {waiting:,} are "
+            f"waiting, and this one has {message.size:,}: wait for an answer before sending more, or send less at once"
+        )
+    return None
+
+
+def _begin(turn: Turn, event: NodeBegun) -> None:
+    """A worker has taken up an attempt: time limits count from here."""
+    run = turn.conversation.run
+    node = run.nodes.get(event.node_id) if run is not None and run.run_id == event.run_id else None
+    if node is None or node.phase is not Phase.RUNNING or node.attempt != event.attempt or event.epoch != turn.conversation.epoch:
+        return  # it has ended in another way, which is on record
+    turn.resume()
+    limits.begun(turn, event, node)
 
 
 def _complete(turn: Turn, event: NodeCompleted) -> None:
@@ -90,13 +124,17 @@ def _complete(turn: Turn, event: NodeCompleted) -> None:
     budgets.spend(turn, event, awaited=True)
     turn.resume()
     turn.forget_timers(event.node_id)
+    error = event.error
+    if error and turn.run.message.rules:
+        error, _ = bounds.shortened(error, turn.sizes(event.node_id))
     spent = replace(
         before,
         cost_micro_usd=before.cost_micro_usd + event.cost_micro_usd,
         duration_ms=before.duration_ms + event.duration_ms,
         models=_union(before.models, event.models),
         tools=_union(before.tools, event.tools),
-        error=event.error,
+        error=error,
+        begun=False,
     )
     if turn.graph is None:
         advance.fail(turn, event.node_id, spent, turn.definition_is_gone)
@@ -116,17 +154,21 @@ def _fire(turn: Turn, event: TimerFired) -> None:
     if timer is None or turn.conversation.run is None:
         _expire(turn, event)
         return
+    if limits.does_not_count(turn, timer, event):
+        return
     turn.update(timers=tuple(other for other in turn.conversation.timers if other is not timer))
     turn.resume()
     if timer.kind is TimerKind.RUN:
-        advance.give_up(turn, f"the run took longer than {timer.due_ms - turn.run.started_ms} ms")
+        span_ms = timer.span_ms or timer.due_ms - turn.run.started_ms
+        advance.give_up(turn, f"the run took longer than {span_ms} ms")
     elif timer.kind is TimerKind.ATTEMPT:
         _time_out(turn, timer.node_id)
     elif turn.graph is None:
         advance.fail(turn, timer.node_id, turn.nodes[timer.node_id], turn.definition_is_gone)
     else:
         before = turn.nodes[timer.node_id]
-        advance.request(turn, turn.graph.nodes[timer.node_id], replace(before, phase=Phase.RUNNING, attempt=before.attempt + 1))
+        again = replace(before, phase=Phase.RUNNING, attempt=before.attempt + 1, begun=False)
+        advance.request(turn, turn.graph.nodes[timer.node_id], again)
     advance.settle(turn)
 
 
@@ -145,10 +187,12 @@ def _time_out(turn: Turn, node_id: str) -> None:
     before = turn.nodes[node_id]
     node = turn.graph.nodes[node_id] if turn.graph is not None else None
     reason = f"attempt {before.attempt} was not done within {node.timeout_ms if node else 0} ms"
+    if turn.run.message.rules and not before.begun:
+        reason = f"no worker has taken up attempt {before.attempt} within {limits.PATIENCE_MS // 3_600_000} h"
     if node is None or before.attempt >= node.retry.max_attempts:
         advance.fail(turn, node_id, before, reason)
     else:
-        advance.request(turn, node, replace(before, attempt=before.attempt + 1, error=reason))
+        advance.request(turn, node, replace(before, attempt=before.attempt + 1, error=reason, begun=False))
 
 
 def _cancel(turn: Turn, event: CancelRequested) -> None:
@@ -158,6 +202,8 @@ def _cancel(turn: Turn, event: CancelRequested) -> None:
     turn.resume()
     by = f" by {event.requested_by}" if event.requested_by else ""
     reason = f"cancelled{by}{f': {event.reason}' if event.reason else ''}"
+    if turn.run.message.rules:
+        reason, _ = bounds.shortened(reason, ())
     advance.give_up(turn, reason)
     advance.finish(turn, cancelled=reason)
 

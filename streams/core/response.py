@@ -90,9 +90,8 @@ def of_run(cause: Event, run: Run, end: RunEnd) -> CustomerResponse:
     return trusted(CustomerResponse, fields)
 
 
-def refused(event: Event, message: Message, bound: int) -> CustomerResponse:
+def refused(event: Event, message: Message, reason: str) -> CustomerResponse:
     """The response to a message that finds the conversation's queue full."""
-    reason = f"{bound} messages of this conversation are waiting already: wait for an answer before sending more"
     return CustomerResponse(
         id=derive(event.id, "refused"),
         time_ms=event.time_ms,

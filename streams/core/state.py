@@ -18,6 +18,10 @@ SEEN_MESSAGES = 32
 """How many of a conversation's latest messages are known by id, so that a repeat of one is answered once."""
 
 
+NOBODY = ""
+"""The owner of a conversation that is shared. No customer has this id."""
+
+
 class Token(StrEnum):
     """The one decision about an edge."""
 
@@ -75,6 +79,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     context: dict[str, Any] = {}
     input: dict[str, Any] = {}
     rerun: Rerun | None = None
+    rules: int = 0
+    """Which rules its run follows; see MessageReceived."""
+    size: int = 0
+    """Bytes, of one that has had to wait."""
 
     @classmethod
     def of(cls, event: MessageReceived | RerunRequested) -> Message:
@@ -91,6 +99,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
             dict(event.context),
             dict(event.input),
             rerun_of(event) if isinstance(event, RerunRequested) else None,
+            event.rules,
         )
 
 
@@ -115,6 +124,10 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     duration_ms: int = 0
     models: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    size: int = 0
+    """Bytes of its output and error; 0 where they are not bounded."""
+    begun: bool = False
+    """A worker has taken up this attempt. Only known where time limits begin with the work."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -155,6 +168,8 @@ class Timer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     node_id: str
     """Empty for a timer of the run."""
     kind: TimerKind = TimerKind.RETRY
+    span_ms: int = 0
+    """How long the time limit is; 0 for what waits for its time to come, and in older states."""
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -189,6 +204,8 @@ class Conversation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """By all runs so far."""
     holds: tuple[Hold, ...] = ()
     """Only where a workflow bounds what a conversation may cost."""
+    owner: str | None = None
+    """The customer id that it belongs to: the first one it was told. NOBODY: it began as one that belongs to none."""
 
 
 class ConversationCodec:

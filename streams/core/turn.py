@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,8 +77,8 @@ class Turn:
         run_id = getattr(self.event, "run_id", None) or (self.conversation.run.run_id if self.conversation.run else "-")
         self.audit(events.MessageSetAside, reason, run_id=run_id, reason=reason, message_id=message_id, node_id=node_id)
 
-    def remind(self, kind: TimerKind, node_id: str, due_ms: int, *cause: str | int) -> None:
-        timer = Timer(derive(*cause, kind), due_ms, node_id, kind)
+    def remind(self, kind: TimerKind, node_id: str, due_ms: int, *cause: str | int, span_ms: int = 0) -> None:
+        timer = Timer(derive(*cause, kind), due_ms, node_id, kind, span_ms)
         self.update(timers=(*self.conversation.timers, timer))
 
     def forget_timers(self, node_id: str) -> None:
@@ -91,13 +91,21 @@ class Turn:
         outputs = {name: self.nodes[name].output for name in self.order}
         without = {name: None for name, state in self.nodes.items() if state.phase in (Phase.SKIPPED, Phase.FAILED)}
         return without | condition_scope(
-            input_of(self.event.conversation_id, self.run.message), self.run.message.context, outputs, **output
+            input_of(self.event.conversation_id, self.run.message),
+            self.run.message.context,
+            outputs,
+            names=self.graph.names if self.graph is not None else None,
+            **output,
         )
 
     def decide_edge(self, index: int, target: str, token: Token) -> None:
         self.tokens[index] = token
         if target != END:
             self.touched.append(target)
+
+    def sizes(self, but: str) -> Iterator[int]:
+        """Bytes that the outputs and errors of the run's other nodes have."""
+        return (state.size for name, state in self.nodes.items() if name != but)
 
     def finished_event(self, node: Node, status: NodeStatus, reason: str | None) -> None:
         state, event = self.nodes[node.id], self.event

@@ -10,6 +10,7 @@ from schemas.codec import Undecodable, decode
 from schemas.events import NodeFinished, NodeStatus, RerunRequested, ReusedNode, RunFinished, RunStarted
 from schemas.ids import derive
 from schemas.topics import WORKFLOW_DEFINITIONS, WORKFLOW_EVENTS
+from streams.core.bounds import RULES
 from streams.core.graph import Graph
 from streams.core.rerun import after
 from streams.replay.files import graphs_of
@@ -87,6 +88,7 @@ def make(old: OldRun, graph: Graph, run_id: str, from_node: str, *, by: str, at_
         ],
         requested_by=by,
         ordinal_base=at_ms,
+        rules=RULES,
     )
 
 

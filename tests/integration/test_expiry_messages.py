@@ -43,7 +43,7 @@ def admitted(text: str, message_id: str, at_ms: int) -> MessageReceived:
     definition: Mapping[str, Any] = {"name": "play", "version": "1.0.0", "workflow": {"nodes": [], "edges": []}}
     definition = {**definition, "workflow": {"nodes": [{"id": "a", "agent": "writer", "prompt_template": "go"}]}}
     play = published(WorkflowDefinition.model_validate(definition), "", {"writer": "simple"}, at_ms=0)
-    event = admit(record, decode_inbound(record.value, record.headers), _Workflow(play))
+    event = admit(record, decode_inbound(record.value, record.headers), _Workflow(play), at_ms=record.timestamp_ms)
     return event.model_copy(update={"digest": ONE.digest})
 
 

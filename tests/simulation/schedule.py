@@ -17,7 +17,7 @@ from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions, published
-from streams.intake import Intake
+from streams.intake import Admission, Intake
 from streams.journal import ExecutionCodec
 from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
@@ -133,7 +133,7 @@ class Schedule:
     def _runtimes(self, slot: Slot, name: str, process: Process, shared: dict[str, Any]) -> Iterator[Runtime[Any]]:
         instance = {"instance": f"slot{slot.number}"} if self.plan.static else {}
         if name == "intake":
-            intake = Intake(self.definitions, default_workflow="w0")
+            intake = Intake(self.definitions, Admission("w0"), clock_ms=process.clock_ms)
             yield self._runtime("intake", "customer.messages", intake, shared, **instance)
         elif name == "conversations":
             conversations = Conversations(

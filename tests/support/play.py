@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.base import Event
-from schemas.events import CustomerResponse, MessageReceived, NodeCompleted, NodeTask, Outcome, RunFinished, TimerFired
+from schemas.events import (
+    CustomerResponse,
+    MessageReceived,
+    NodeBegun,
+    NodeCompleted,
+    NodeTask,
+    Outcome,
+    RunFinished,
+    TimerFired,
+)
 from schemas.ids import derive
 from schemas.workflow.definition import WorkflowDefinition
 from streams.core.graph import Graph, compile_graph
@@ -106,15 +115,33 @@ class Play:
             **fields,
         )
 
+    def begin(self, node_id: str, *, waited_ms: int = 0) -> list[Event]:
+        """A worker takes the latest task of this node up, after so long."""
+        self.now_ms += waited_ms
+        task = self.task(node_id)
+        return self.feed(
+            NodeBegun(
+                id=derive(task.execution_id, task.attempt, "begun", self.now_ms),
+                time_ms=self.now_ms,
+                conversation_id="c1",
+                run_id=task.run_id,
+                node_id=node_id,
+                execution_id=task.execution_id,
+                attempt=task.attempt,
+                epoch=task.epoch,
+                waited_ms=waited_ms,
+            )
+        )
+
     def fire(self) -> list[Event]:
         """The conversation's first timer comes due."""
         assert self.conversation is not None
         timer = self.conversation.timers[0]
-        self.now_ms = timer.due_ms
+        self.now_ms = max(self.now_ms, timer.due_ms)
         return self.feed(
             TimerFired(
                 id=derive(timer.timer_id, "fired"),
-                time_ms=timer.due_ms,
+                time_ms=self.now_ms,
                 conversation_id="c1",
                 timer_id=timer.timer_id,
                 due_ms=timer.due_ms,

@@ -11,6 +11,7 @@ from schemas.events import CustomerResponse, HumanTask, MessageReceived, NodeCom
 from schemas.ids import derive
 from schemas.workflow.definition import WorkflowDefinition
 from streams.conversations import Conversations
+from streams.core.bounds import RULES
 from streams.definitions import Definitions, published
 from streams.runtime import SetAside, Undecodable
 from streams.timers import DueTimers
@@ -200,3 +201,18 @@ async def test_a_run_whose_definition_has_not_arrived_here_yet_waits_for_it():
     assert [response.status for response in after.events(CustomerResponse)] == ["completed"]
     processor.closed(0)
     other.closed(0)
+
+
+async def test_what_the_reducer_refuses_is_a_dead_letter_and_leaves_the_state_alone():
+    known, states = definitions(), {}
+    processor = Conversations(known, clock_ms=lambda: 30)
+    processor.opened(FakeView(states))
+    first = message(known).model_copy(update={"customer_id": "ann", "rules": RULES})
+    await processor.handle(record_of(first), FakeStep(states))
+    before, step = states["c"], FakeStep(states)
+    other = first.model_copy(update={"id": derive("c", "m2"), "message_id": "m2", "customer_id": "eve"})
+    with pytest.raises(Undecodable) as refusal:
+        await processor.handle(record_of(other), step)
+    assert refusal.value.code == "other_customer"
+    assert (step.outs, states["c"]) == ([], before)
+    processor.closed(0)

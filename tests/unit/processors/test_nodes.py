@@ -22,7 +22,7 @@ from agents.ports import (
     Usage,
     Work,
 )
-from schemas.events import ActionUsed, ModelCalled, NodeCompleted, NodeTask, Outcome
+from schemas.events import ActionUsed, ModelCalled, NodeBegun, NodeCompleted, NodeTask, Outcome
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
 from streams.journal import Execution, ExecutionCodec
@@ -518,14 +518,41 @@ async def test_an_event_that_is_no_task_is_refused():
 
 
 async def test_finished_executions_are_forgotten_after_a_while():
-    known, states = definitions(), {}
+    known, states, now = definitions(), {}, [100]
     old = Execution(finished_attempt=1, finished_ms=5, completion=(b"x", ()))
     states["old"] = old
-    nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: KEEP_FINISHED_MS + 100)
+    nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: now[0])
     nodes.opened(FakeView(states))
+    now[0] = KEEP_FINISHED_MS + 101
     await nodes.handle(record_of(task(known)), FakeStep(states))
     assert sorted(states) == ["e"]
     nodes.closed(0)
+
+
+async def test_what_was_finished_before_an_outage_of_a_day_still_answers_its_task_after_it():
+    """It went ahead of a slower one, so its own task comes again. Forgotten, it would act once more."""
+    known, states = definitions(), {}
+    first = FakeStep(states)
+    nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000)
+    await nodes.handle(record_of(task(known)), first)
+    later = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: 2_000 + 24 * KEEP_FINISHED_MS)
+    later.opened(FakeView(states))
+    await later.handle(record_of(task(known).model_copy(update={"execution_id": "slower"})), FakeStep(states))
+    again = FakeStep(states)
+    await later.handle(record_of(task(known)), again)
+    assert again.events() == first.events(NodeCompleted), "nothing was asked and nothing was done"
+    later.closed(0)
+
+
+async def test_a_worker_says_when_it_takes_up_what_has_a_time_limit_and_nothing_otherwise():
+    known, asked = definitions(), task(definitions())
+    for announce in (False, True):
+        step = FakeStep()
+        nodes = Nodes(known, Workshop(buys_and_says), clock_ms=lambda: asked.time_ms + 3_600_000)
+        await nodes.handle(record_of(asked.model_copy(update={"announce": announce})), step)
+        begun = [event for event in step.events() if isinstance(event, NodeBegun)]
+        assert [(event.attempt, event.waited_ms) for event in begun] == ([(1, 3_600_000)] if announce else [])
+    assert isinstance(step.events()[0], NodeBegun), "before anything else"
 
 
 def test_executions_survive_the_changelog():

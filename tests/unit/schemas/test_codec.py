@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from schemas import events
+from schemas.base import END_OF_TIME_MS, Millis
 from schemas.codec import CODES, Undecodable, Unencodable, decode, decode_inbound, encode, encoding_of, single_object
 from schemas.codec.avro_schema import marks
 from schemas.codec.headers import rfc3339
@@ -24,6 +25,7 @@ STEADY = settings(deadline=None, derandomize=True)
 """The same cases each time, however slow the machine."""
 TIMER = events.TimerFired(id="t-1", time_ms=1_795_449_600_123, conversation_id="c-1", timer_id="retry", due_ms=5)
 LONG = st.integers(0, 2**63 - 1)
+TIME = st.integers(0, END_OF_TIME_MS)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -53,7 +55,8 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(st.text(), values(get_args(annotation)[1]), max_size=3)
     if type(None) in get_args(annotation):
         return st.none() | values(get_args(annotation)[0])
-    return values(get_args(annotation)[0])  # Annotated
+    kind, *marks_of_it = get_args(annotation)  # Annotated
+    return TIME if Millis.__metadata__[0] in marks_of_it else values(kind)  # type: ignore[attr-defined]
 
 
 def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
@@ -61,7 +64,8 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     for name, field in model.model_fields.items():
         as_json, _ = marks(field)
         shape = st.dictionaries(st.text(), JSON, max_size=3) if field.annotation is not Any else JSON
-        fields[name] = shape if as_json else values(field.annotation)
+        timed = any(getattr(mark, "le", None) == END_OF_TIME_MS for mark in field.metadata)
+        fields[name] = shape if as_json else TIME if timed else values(field.annotation)
     if model is events.InboundMessage:
         return inbound(fields)
     return st.builds(model, **fields)
@@ -215,9 +219,10 @@ def test_what_is_no_event_is_refused_with_a_code(value: bytes | None, headers: A
     assert refused.value.reason.endswith(".")
 
 
-def test_a_value_outside_the_models_limits_is_refused_in_avro_too() -> None:
-    """Avro has no enum and no lower bound here; the model has."""
-    value, _ = encode(TIMER.model_copy(update={"due_ms": -1}))
+@pytest.mark.parametrize("due_ms", [-1, END_OF_TIME_MS + 1, 2**63 - 1])
+def test_a_value_outside_the_models_limits_is_refused_in_avro_too(due_ms: int) -> None:
+    """Avro has no enum and no bounds here; the model has. No time is before 1970 or after the year 9999."""
+    value, _ = encode(TIMER.model_copy(update={"due_ms": due_ms}))
     with pytest.raises(Undecodable, match="due_ms") as refused:
         decode(value)
     assert refused.value.code == "invalid_value"

@@ -43,6 +43,8 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         text="Where is order 1001?",
         customer_email="a@example.com",
         origin="customer.messages-0-7",
+        produced_ms=1_795_449_599_000,
+        rules=1,
     ),
     events.NodeCompleted(
         **COMMON,
@@ -55,6 +57,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         models=["small"],
         steps=[{"thought": "…"}],
     ),
+    events.NodeBegun(**COMMON, **EXECUTION, attempt=2, epoch=0, waited_ms=1_500),
     events.TimerFired(**COMMON, timer_id="retry-1", due_ms=1_795_449_601_000),
     events.CancelRequested(**COMMON, run_id=RUN["run_id"], reason="asked for twice", requested_by="ann"),
     events.RerunRequested(
@@ -66,6 +69,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         ordinal=1,
         text="Where is order 1001?",
         nodes=[events.ReusedNode(node_id="classify_intent", status="executed", output=ANSWER)],
+        rules=1,
     ),
     events.RunStarted(
         **COMMON,
@@ -125,6 +129,7 @@ INSTANCES: tuple[Event | events.InboundMessage, ...] = (
         input={"text": "x"},
         context={},
         outputs={},
+        announce=True,
     ),
     events.ModelCalled(
         **COMMON,
