@@ -30,7 +30,7 @@ def dead_letter(record: Record, processor: str, code: str, reason: str, attempts
         partition=record.partition,
         offset=record.offset,
         code=code,
-        reason=reason[: 4 * KEPT_CHARACTERS],
+        reason=reason[: 4 * KEPT_CHARACTERS].encode(errors="replace").decode(),
         attempts=attempts,
         headers={name[:KEPT_CHARACTERS]: _text(raw) for name, raw in record.headers[:KEPT_HEADERS]},
         record_key=_text(record.key) if record.key is not None else None,

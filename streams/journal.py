@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from agents.errors import Fatal
 from agents.journal import Entry
-from streams.runtime import Outgoing, Step
+from streams.runtime import Outgoing, StateTooLarge, Step
+
+RESULT_BYTES = 1024 * 1024
+"""What must be left for the result of an action before it is begun: nobody could say later what came of it."""
 
 
 class Execution(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,16 +60,29 @@ class StepJournal:
         self._entries = dict(execution.entries)
         self._unsaved = False
         self._saving: list[asyncio.Future[None]] = []
+        self.overflow: Fatal | None = None
+        """Why no step can be kept any more: the execution ends."""
 
     def lookup(self, step: str) -> Entry | None:
+        if self.overflow is not None:
+            raise self.overflow
         if self._unsaved and step not in self._entries:
             self._begin_saving()
         return self._entries.get(step)
 
     async def intent(self, step: str, detail: Mapping[str, Any]) -> None:
         await self._step.act()
+        before = self._entries.get(step)
         self._entries[step] = Entry(intent=detail)
-        await self._save_now()
+        try:
+            await self._save_now(RESULT_BYTES)
+        except Fatal:  # nothing was begun
+            self._step.acted()
+            if before is None:
+                del self._entries[step]
+            else:
+                self._entries[step] = before
+            raise
 
     async def result(self, step: str, value: Mapping[str, Any]) -> None:
         entry = self._entries.get(step) or Entry()
@@ -76,9 +94,13 @@ class StepJournal:
             self._step.acted()
 
     async def settled(self) -> None:
-        """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing."""
-        if self._saving:
-            await asyncio.gather(*self._saving)
+        """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing.
+
+        What was too large is not, and `overflow` says so.
+        """
+        for saving in self._saving:
+            with suppress(Fatal):
+                await saving
 
     def spent_micro_usd(self, attempt: int) -> tuple[int, int]:
         """By attempts that have ended, and by this one before it was interrupted."""
@@ -93,15 +115,27 @@ class StepJournal:
         agent = self._execution.agent if kept else ""
         return Execution(kept, attempt, at_ms, (completion.value, completion.headers), spent, agent)
 
-    async def _save_now(self) -> None:
-        await asyncio.shield(self._begin_saving())
+    def done(self, attempt: int, at_ms: int, completion: Outgoing) -> Execution:
+        """As `finished`, when there is no room for the steps. An execution that has ended for good asks for none of them."""
+        return replace(self.finished(attempt, at_ms, completion, 0, keep=False), entries={})
 
-    def _begin_saving(self) -> asyncio.Future[None]:
-        saving = asyncio.ensure_future(self._save())
+    async def _save_now(self, spare: int = 0) -> None:
+        await asyncio.shield(self._begin_saving(spare))
+
+    def _begin_saving(self, spare: int = 0) -> asyncio.Future[None]:
+        saving = asyncio.ensure_future(self._save(spare))
         saving.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # a handler that was cut off asks no more
         self._saving.append(saving)
         return saving
 
-    async def _save(self) -> None:
+    async def _save(self, spare: int) -> None:
         self._unsaved = False
-        await self._step.journal(self._execution_id, replace(self._execution, entries=dict(self._entries)))
+        try:
+            await self._step.journal(self._execution_id, replace(self._execution, entries=dict(self._entries)), spare=spare)
+        except StateTooLarge as error:
+            self.overflow = too_large(error)
+            raise self.overflow from error
+
+
+def too_large(error: StateTooLarge) -> Fatal:
+    return Fatal(f"its journal is too large, {error}: let it take fewer steps, or ask its tools for less")

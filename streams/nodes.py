@@ -27,8 +27,8 @@ from schemas.ids import derive
 from schemas.workflow.definition import Node
 from streams.books import Books
 from streams.definitions import Definitions, Workflow
-from streams.journal import Execution, StepJournal
-from streams.runtime import Fenced, Outgoing, PartitionView, Record, SetAside, Step
+from streams.journal import Execution, StepJournal, too_large
+from streams.runtime import Fenced, Outgoing, PartitionView, Record, SetAside, StateTooLarge, Step
 from streams.wire import incoming, outgoing
 
 log = logging.getLogger(__name__)
@@ -121,13 +121,21 @@ class Nodes:
         if task is not asked:
             ending = replace(ending, agent=task.agent, agent_type=task.agent_type)
         now_ms = self._clock_ms()
-        completion = _completion(task, ending, meter, now_ms, now_ms - books.began_ms)
+        duration_ms = now_ms - books.began_ms
         books.closed()
         await step.told()  # what was spent is durable before anybody hears that the node is done
         await journal.settled()
-        step.publish(completion)
+        if ending.outcome is Outcome.RETRYABLE and journal.overflow is not None:
+            ending = _failed(ending, journal.overflow)  # a further attempt would come no further
+        completion = _completion(task, ending, meter, now_ms, duration_ms)
         keep = ending.outcome is Outcome.RETRYABLE
-        step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
+        try:
+            step.put(task.execution_id, journal.finished(task.attempt, now_ms, completion, meter.cost_micro_usd, keep=keep))
+        except StateTooLarge as error:
+            if keep:  # a further attempt would begin with nothing
+                completion = _completion(task, _failed(ending, too_large(error)), meter, now_ms, duration_ms)
+            step.put(task.execution_id, journal.done(task.attempt, now_ms, completion))
+        step.publish(completion)
         if meter.model_calls or meter.tool_uses:
             step.ahead()  # a slow task before it on the partition must not have it paid for twice
         self._forget(step, task.execution_id, now_ms)
@@ -234,6 +242,10 @@ class Nodes:
             old = step.get(key)
             if old is not None and old.finished_ms <= known_ms:
                 step.put(key, None)
+
+
+def _failed(ending: Ending, failure: Fatal) -> Ending:
+    return Ending(Outcome.FATAL, error=str(failure), agent=ending.agent, agent_type=ending.agent_type, fault=failure.fault)
 
 
 class _Preparing:

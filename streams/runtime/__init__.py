@@ -13,10 +13,12 @@ from streams.runtime.model import (
     RuntimeSettings,
     SetAside,
     StateCodec,
+    StateTooLarge,
     Step,
     TooLarge,
     Unavailable,
     Undecodable,
+    Unwritable,
 )
 from streams.runtime.partition import PartitionStatus
 from streams.runtime.publisher import Publisher
@@ -44,10 +46,12 @@ __all__ = [
     "RuntimeSettings",
     "SetAside",
     "StateCodec",
+    "StateTooLarge",
     "Step",
     "TooLarge",
     "Transactions",
     "Unavailable",
     "Undecodable",
+    "Unwritable",
     "tail",
 ]

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -17,6 +18,8 @@ from streams.runtime.closing import close
 from streams.runtime.member import Member
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
 from streams.runtime.reading import Reader
+
+log = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 60_000
 RETRY_BACKOFF_MS = 20
@@ -28,6 +31,17 @@ _REFUSALS = (
     kafka_errors.InvalidProducerIdMapping,
     kafka_errors.InvalidTxnState,
 )
+_UNFIT = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+"""What a broker says of records that it will never take, whatever else is the matter with it."""
+
+
+class WritesRefused(Exception):
+    """The changelog takes some of the writes never; nothing has been committed. A commit without them may follow."""
+
+    def __init__(self, reasons: Mapping[bytes, str]) -> None:
+        super().__init__(f"{len(reasons)} writes are refused")
+        self.reasons = reasons
+        """By key."""
 
 
 class Commits(Protocol):
@@ -38,7 +52,10 @@ class Commits(Protocol):
         ...
 
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
-        """Both or neither. Returns the changelog offset after the last write. Raises Fenced; anything else is fatal as well."""
+        """Both or neither. Returns the changelog offset after the last write.
+
+        Raises WritesRefused when it is up to some of the writes, and Fenced; anything else is fatal as well.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -75,7 +92,11 @@ class TransactionalCommits:
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         try:
             async with asyncio.timeout(self._patience_s):
-                return await self._commit(position, writes)
+                try:
+                    return await self._commit(position, writes)
+                except _UNFIT as error:
+                    log.warning("%s: a commit was refused (%s), looking for the state that is at fault", self._name, error)
+                    return await self._one_by_one(position, writes)
         except kafka_errors.KafkaError as error:
             self._retrieve_refusal()
             if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
@@ -95,11 +116,45 @@ class TransactionalCommits:
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer
         await producer.begin_transaction()
-        end = None
-        for batch, count in await self._send(writes):
+        end, began = None, self._sequence
+        sent = await self._send(writes)
+        for at, (batch, count) in enumerate(sent):
             # Not left to commit_transaction, which waits for batches but commits although one has failed. And not while the
             # offsets are being added: the broker would refuse the batch for now, and the retry costs more than the wait.
-            end = (await batch).offset + count
+            try:
+                end = (await batch).offset + count
+            except _UNFIT:
+                await asyncio.wait([batch for batch, _ in sent])
+                await self._abort(began + sum(count for _, count in sent[:at]))
+                raise
+        return await self._end(position, end)
+
+    async def _one_by_one(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
+        """After a batch was refused: find out which of its records is at fault. None is, when it was too large as a whole."""
+        await self._producer.begin_transaction()
+        end, began = None, self._sequence
+        for at, write in enumerate(writes):
+            ((batch, _),) = await self._send([write])
+            try:
+                end = (await batch).offset + 1
+            except _UNFIT as error:
+                await self._abort(began + at)
+                key, data = write
+                size = len(key) + len(data or b"")
+                raise WritesRefused({key: f"the changelog refuses it, with {size} bytes: {type(error).__name__}"}) from error
+        return await self._end(position, end)
+
+    @property
+    def _sequence(self) -> int:
+        return int(self._producer._txn_manager.sequence_number(self._changelog))
+
+    async def _abort(self, sequence: int) -> None:
+        """Give the transaction up. aiokafka counts on after a refusal, the broker does not: `sequence` is where that stands."""
+        await self._producer.abort_transaction()
+        self._producer._txn_manager._sequence_numbers[self._changelog] = sequence
+
+    async def _end(self, position: int | None, end: int | None) -> int | None:
+        producer = self._producer
         if position is not None:
             await producer.send_offsets_to_transaction({self._source: position}, self._group)
         await producer.commit_transaction()

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic
 from zlib import crc32
 
-from streams.runtime.commits import Commits
-from streams.runtime.effects import EffectsLog
+from streams.runtime.commits import Commits, WritesRefused
+from streams.runtime.effects import Batch, EffectsLog, Journal, Put
 from streams.runtime.model import Fenced, RuntimeSettings, S
 
 
 class Committer(Generic[S]):
     """Takes what the log has to commit: an interval after the first settled record, sooner after many or when asked to."""
 
-    def __init__(self, name: str, log: EffectsLog[S], commits: Commits, settings: RuntimeSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        log: EffectsLog[S],
+        commits: Commits,
+        settings: RuntimeSettings,
+        refused: Callable[[Put[S], str], Awaitable[None]],
+    ) -> None:
+        """`refused` is told of each state that the changelog does not take, and why, before the others are committed."""
         self.lost: Fenced | None = None
         """Why nothing can be committed any more. Once set, it stays."""
         self._name = name
         self._log = log
         self._commits = commits
+        self._refused = refused
         self._every = settings.commit_every
         # A little different for each partition, or all that began together would commit together, and records wait for them.
         odd = 0.75 + 0.5 * (crc32(name.encode()) % 256) / 256
@@ -75,8 +85,8 @@ class Committer(Generic[S]):
             self._began = asyncio.get_running_loop().time()
             store = self._log.store
             try:
-                encoded = {key: None if put.state is None else store.encode(put.state) for key, put in batch.puts.items()}
-                end = await self._commits.commit(batch.position, [(key.encode(), data) for key, data in encoded.items()])
+                encoded = {key: self._data(put) for key, put in batch.puts.items()}
+                end = await self._written(batch, encoded)
             except BaseException as error:
                 self.lost = error if isinstance(error, Fenced) else Fenced(f"{self._name} was closed before this was durable")
                 for journal in batch.journals:  # told only now: what they do next must find the partition lost
@@ -87,3 +97,18 @@ class Committer(Generic[S]):
             if end is not None:
                 store.next_offset = end
             store.known_at = asyncio.get_running_loop().time()
+
+    def _data(self, put: Put[S]) -> bytes | None:
+        return put.data if put.data is not None else self._log.store.encode(put.key, put.state)
+
+    async def _written(self, batch: Batch[S], encoded: Mapping[str, bytes | None]) -> int | None:
+        """What the changelog refuses for what it is, it would refuse again: the rest is committed without it."""
+        while True:
+            writes = [(key.encode(), data) for key, data in encoded.items() if key not in batch.refused]
+            try:
+                return await self._commits.commit(batch.position, writes)
+            except WritesRefused as error:
+                for key, reason in error.reasons.items():
+                    batch.refused[key.decode()] = reason
+                    if not isinstance(put := batch.puts[key.decode()], Journal):  # its handler is waiting, and hears of it
+                        await self._refused(put, reason)

@@ -18,7 +18,7 @@ from typing import Generic
 
 import msgspec
 
-from streams.runtime.model import S
+from streams.runtime.model import S, StateTooLarge
 from streams.runtime.store import StateStore
 
 
@@ -45,6 +45,8 @@ class Entry(msgspec.Struct, Generic[S], eq=False, gc=False):
 
     def locate(self, offset: int, timestamp_ms: int) -> None:
         self.offset, self.timestamp_ms = offset, timestamp_ms
+        for put in self.puts:
+            put.offset = offset
         if self._located is not None:
             self._located.set_result(None)
 
@@ -55,12 +57,16 @@ class Put(msgspec.Struct, Generic[S], gc=False):
     key: str
     state: S | None
     version: int
+    data: bytes | None = None
+    """The state as it will be written; None again once a later put of the key is there: this one will hardly be written."""
+    offset: int = -1
+    """Of the record it came from; -1 while nobody knows it, and for journal entries."""
 
 
 class Journal(Put[S], eq=False, gc=True):
     """A put that does not wait for the position."""
 
-    durable: asyncio.Future[None]
+    durable: asyncio.Future[None] = msgspec.field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 @dataclass(slots=True)
@@ -72,6 +78,8 @@ class Batch(Generic[S]):
     folded: dict[str, int]
     """How many puts of a key this batch stands for."""
     journals: list[Journal[S]]
+    refused: dict[str, str] = field(default_factory=dict)
+    """Key → why the changelog does not take its state. The one before stays."""
 
 
 class _Pending(msgspec.Struct, Generic[S], gc=False):
@@ -136,15 +144,17 @@ class EffectsLog(Generic[S]):
             if pending is not None:
                 yield key, pending
 
-    def apply(self, entry: Entry[S], puts: Mapping[str, S | None], *, ahead: bool = False) -> None:
-        """The handler of this record has returned: its puts are what later records see."""
-        for key, state in puts.items():
+    def apply(self, entry: Entry[S], puts: Mapping[str, tuple[S | None, bytes | None]], *, ahead: bool = False) -> None:
+        """The handler of this record has returned: its puts, each with what is to be written, are what later records see."""
+        for key, (state, data) in puts.items():
             self._version += 1
-            put = Put(key, state, self._version)
+            put = Put(key, state, self._version, data, entry.offset)
             entry.puts += (put,)
             pending = self._pending.get(key)
             if pending is None:
                 pending = self._pending[key] = _Pending(put)
+            elif pending.latest is not put:
+                pending.latest.data = None
             pending.latest = put
             pending.count += 1
             if ahead:
@@ -165,9 +175,10 @@ class EffectsLog(Generic[S]):
                 self._ready += passed.puts
         return self.settled > before
 
-    def journal(self, key: str, state: S | None) -> Journal[S]:
+    def journal(self, key: str, state: S | None, data: bytes | None = None) -> Journal[S]:
+        """`data`: the state as it is to be written, if that is known."""
         self._version += 1
-        journal = Journal(key, state, self._version, asyncio.get_running_loop().create_future())
+        journal = Journal(key, state, self._version, data)
         self._journals.append(journal)
         return journal
 
@@ -195,7 +206,8 @@ class EffectsLog(Generic[S]):
     def committed(self, batch: Batch[S], encoded: Mapping[str, bytes | None]) -> None:
         """The batch is durable; whoever waited for its journal entries goes on."""
         for key, put in batch.puts.items():
-            self.store.commit(key, put.state, encoded[key])
+            if key not in batch.refused:
+                self.store.commit(key, put.state, encoded[key])
             pending = self._pending.get(key)
             if pending is not None:
                 pending.floor = max(pending.floor, put.version)
@@ -206,7 +218,8 @@ class EffectsLog(Generic[S]):
                 del self._pending[key]
         for journal in batch.journals:
             if not journal.durable.done():
-                journal.durable.set_result(None)
+                reason = batch.refused.get(journal.key)
+                journal.durable.set_result(None) if reason is None else journal.durable.set_exception(StateTooLarge(reason))
 
     def abandon(self, error: Exception) -> None:
         """The partition is lost: nothing waiting will become durable here."""

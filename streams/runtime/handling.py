@@ -10,7 +10,7 @@ from typing import Generic
 from msgspec.structs import replace
 
 from streams.runtime.effects import Entry
-from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Until
+from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Until, Unwritable
 from streams.runtime.step import Owner, StepOfRecord
 from streams.runtime.surroundings import Surroundings
 
@@ -49,6 +49,9 @@ class Handling(Generic[S]):
                 self.settled()  # nothing of it has begun: a rebalance need not wait for it
                 entry.waited = True
                 return aside.until
+            except Unwritable as error:
+                await self._bury(record, entry, error.code, str(error), attempts)
+                return None
             except (Fenced, Unavailable):
                 raise
             except (Exception, asyncio.CancelledError) as error:

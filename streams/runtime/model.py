@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.codec.errors import Undecodable
 
+MAX_STATE_BYTES = 6 * 1024 * 1024
 S = TypeVar("S")
 Until = Callable[[], Awaitable[Any]]
 """Waits for something; begun when its record is set aside."""
@@ -26,10 +27,12 @@ __all__ = [
     "RuntimeSettings",
     "SetAside",
     "StateCodec",
+    "StateTooLarge",
     "Step",
     "TooLarge",
     "Unavailable",
     "Undecodable",
+    "Unwritable",
 ]
 
 
@@ -57,8 +60,26 @@ class SetAside(Exception):
         self.until = until
 
 
-class TooLarge(ValueError):
+class Unwritable(ValueError):
+    """No topic takes it, however often it is tried: the record that led to it goes to dead letters, the others go on."""
+
+    def __init__(self, reason: str, code: str = "unwritable") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class TooLarge(Unwritable):
     """A record exceeds what topics accept."""
+
+    def __init__(self, reason: str, code: str = "output_too_large") -> None:
+        super().__init__(reason, code)
+
+
+class StateTooLarge(TooLarge):
+    """A state exceeds what its changelog accepts, or this processor's bound. The one before it stays."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "state_too_large")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -112,7 +133,7 @@ class Step(Protocol[S]):
     def put(self, key: str, state: S | None) -> None:
         """Takes effect when the handler returns; durable in the transaction that moves the position past this record.
 
-        None deletes.
+        None deletes. Raises StateTooLarge, or Unwritable for a state or key that cannot be written, at once.
         """
         ...
 
@@ -138,8 +159,11 @@ class Step(Protocol[S]):
         """
         ...
 
-    async def journal(self, key: str, state: S | None) -> None:
-        """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition."""
+    async def journal(self, key: str, state: S | None, *, spare: int = 0) -> None:
+        """Make the state durable now, ahead of the position. Raises Fenced when this owner has lost the partition.
+
+        Raises StateTooLarge as `put`, and when less than `spare` bytes would be left for what is to follow.
+        """
         ...
 
     async def act(self) -> None:
@@ -236,6 +260,8 @@ class RuntimeSettings:
     broker_patience_s: float = 30.0
     """How long a send or a commit may remain unanswered before the process stops."""
     max_message_bytes: int = 8 * 1024 * 1024
+    max_state_bytes: int = MAX_STATE_BYTES
+    """Of one state with its key. Well below what a changelog accepts: what is refused here would stop every commit there."""
 
     def __post_init__(self) -> None:
         if not self.topics:

@@ -16,9 +16,9 @@ from streams.runtime.closing import end
 from streams.runtime.commits import Commits
 from streams.runtime.committer import Committer
 from streams.runtime.dispatch import Dispatch, dispatch
-from streams.runtime.effects import EffectsLog, Entry
+from streams.runtime.effects import EffectsLog, Entry, Put
 from streams.runtime.handling import Handling, in_words
-from streams.runtime.model import Fenced, Outgoing, RuntimeFailed, S, Unavailable
+from streams.runtime.model import Fenced, Outgoing, Record, RuntimeFailed, S, Unavailable
 from streams.runtime.opening import Opening
 from streams.runtime.step import ViewOfPartition
 from streams.runtime.stopwatch import Stopwatch
@@ -64,7 +64,7 @@ class PartitionOwner(Generic[S]):
         self._around = around
         self._settings = around.settings
         self._commits = commits
-        self._committer = Committer(f"{tp.topic}-{tp.partition}", self.log, commits, around.settings)
+        self._committer = Committer(f"{tp.topic}-{tp.partition}", self.log, commits, around.settings, self._refused)
         self._opening = Opening(tp, around, commits, self.log, restore)
         self._handling = Handling(self, around)
         self._dispatch: Dispatch | None = None
@@ -157,6 +157,13 @@ class PartitionOwner(Generic[S]):
 
     def commit_soon(self) -> None:
         self._committer.soon()
+
+    async def _refused(self, put: Put[S], reason: str) -> None:
+        """The changelog does not take a state. The one before it stays; a dead letter names the record that led to it."""
+        log.error("%s: %s: the state of %r is not kept: %s", self._settings.group, self.tp, put.key, reason)
+        place = Record(self.topic, self.partition, max(put.offset, 0), 0, put.key.encode(), None, ())
+        words = f"the state it led to is not kept, the one before stays: {reason}"
+        await self.publisher.send([self._around.dead_letter(place, self._settings.group, "state_too_large", words, 1)])
 
     async def act(self) -> None:
         await self._acts.begin()

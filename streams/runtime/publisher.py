@@ -26,6 +26,8 @@ from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
 RECORD_OVERHEAD = 512
+HEADER_OVERHEAD = 6
+"""What the lengths of one header may take; those of a few are within RECORD_OVERHEAD."""
 FEW_HEADERS = 16
 """As many as one of our own events has, and more. Together they are far from half of what a topic accepts."""
 
@@ -97,7 +99,7 @@ class Publisher:
         size = len(out.key or b"") + len(out.value or b"")
         if size < self._max_bytes // 2 and len(out.headers) <= FEW_HEADERS:
             return  # adding up the headers takes longer than all else here
-        size += sum(map(len, chain.from_iterable(out.headers)))
+        size += sum(map(len, chain.from_iterable(out.headers))) + HEADER_OVERHEAD * len(out.headers)
         if size > self._max_bytes:
             raise TooLarge(
                 f"a record for {out.topic} has {size} bytes, more than the {self._max_bytes} a topic accepts: shorten it"

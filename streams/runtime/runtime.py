@@ -216,7 +216,7 @@ class Runtime(Generic[S]):
         if store is None and self._standby is not None:
             store = self._standby.take(tp)
         if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
-            store = StateStore(self._codec)
+            store = StateStore(self._codec, most=self.settings.max_state_bytes)
         commits: Commits = TransactionalCommits(self.settings, tp)
         return PartitionOwner(tp, self._around, commits, store, partial(self._restore, tp))
 
@@ -266,8 +266,11 @@ class Runtime(Generic[S]):
         return publisher
 
     def _standby_of(self, counts: Mapping[str, int]) -> Standby[S] | None:
-        codec, sources = self._codec, {topic: counts[topic] for topic in self.settings.changelogs}
-        return Standby(self.settings, sources, lambda: StateStore(codec)) if self.settings.standby and codec is not None else None
+        settings, codec = self.settings, self._codec
+        if not settings.standby or codec is None:
+            return None
+        sources = {topic: counts[topic] for topic in settings.changelogs}
+        return Standby(settings, sources, lambda: StateStore(codec, most=settings.max_state_bytes))
 
     async def _check_topics(self) -> Mapping[str, int]:
         settings = self.settings

@@ -42,7 +42,7 @@ class StepOfRecord(Generic[S]):
         self._entry = entry
         self._acting = 0
         self._ahead = False
-        self._puts: dict[str, S | None] = {}
+        self._puts: dict[str, tuple[S | None, bytes | None]] = {}
         self._outs: list[Outgoing] = []
         self._untold = 0
         """Told and not durable."""
@@ -54,12 +54,12 @@ class StepOfRecord(Generic[S]):
 
     def get(self, key: str) -> S | None:
         if key in self._puts:
-            return self._puts[key]
+            return self._puts[key][0]
         return self._owner.log.get(key)
 
     def put(self, key: str, state: S | None) -> None:
         self._need_state()
-        self._puts[key] = state
+        self._puts[key] = state, self._owner.log.store.encode(key, state)
 
     def publish(self, out: Outgoing) -> None:
         self._owner.publisher.check(out)
@@ -80,11 +80,11 @@ class StepOfRecord(Generic[S]):
     def ahead(self) -> None:
         self._ahead = True
 
-    async def journal(self, key: str, state: S | None) -> None:
+    async def journal(self, key: str, state: S | None, *, spare: int = 0) -> None:
         self._need_state()
         if self._owner.lost is not None:
             raise Fenced(str(self._owner.lost))
-        journal = self._owner.log.journal(key, state)
+        journal = self._owner.log.journal(key, state, self._owner.log.store.encode(key, state, spare=spare))
         self._puts.pop(key, None)
         self._owner.commit_soon()
         await journal.durable

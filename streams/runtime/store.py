@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Generic
 
-from streams.runtime.model import S, StateCodec
+from streams.runtime.model import MAX_STATE_BYTES, S, StateCodec, StateTooLarge, Unwritable
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +18,10 @@ HOT = 2048
 
 
 class StateStore(Generic[S]):
-    def __init__(self, codec: StateCodec[S]) -> None:
+    def __init__(self, codec: StateCodec[S], *, most: int = MAX_STATE_BYTES) -> None:
+        """`most`: bytes of a state with its key."""
         self._codec = codec
+        self._most = most
         self._encoded: dict[str, bytes] = {}
         self._hot: dict[str, S] = {}
         self._warm: dict[str, S] = {}
@@ -61,8 +63,19 @@ class StateStore(Generic[S]):
             del self._encoded[key]
             return None
 
-    def encode(self, state: S) -> bytes:
-        return self._codec.encode(state)
+    def encode(self, key: str, state: S | None, *, spare: int = 0) -> bytes | None:
+        """What the changelog will have of it. Raises StateTooLarge, Unwritable: nobody may find out at the commit."""
+        try:
+            size = len(key.encode())
+            data = None if state is None else self._codec.encode(state)
+        except Exception as error:
+            raise Unwritable(f"the state of {key!r:.200} cannot be written: {type(error).__name__}: {error}") from error
+        if data is not None:
+            size += len(data)
+        if size + spare > self._most:
+            wanted = f", and {spare} more must be left for what follows" if spare else ""
+            raise StateTooLarge(f"the state of {key!r:.200} has {size} bytes{wanted}; {self._most} may be kept")
+        return data
 
     def load(self, key: bytes | None, value: bytes | None) -> int:
         """Take in one changelog record. Returns by how many bytes that has made the store larger or smaller."""

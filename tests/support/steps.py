@@ -7,19 +7,23 @@ from typing import Any
 
 from schemas.base import Event
 from schemas.codec import decode
+from streams.journal import ExecutionCodec
 from streams.runtime import Fenced, Outgoing, Record
+from streams.runtime.store import StateStore
 from streams.wire import outgoing
 
 
 class FakeStep:
     """streams.runtime.Step over a dictionary. `fenced` makes the journal refuse, as the broker does a former owner."""
 
-    def __init__(self, states: dict[str, Any] | None = None, *, partition: int = 0, fenced: bool = False) -> None:
+    def __init__(self, states: dict[str, Any] | None = None, *, partition: int = 0, fenced: bool = False, most: int = 0) -> None:
+        """`most`: bytes an execution may have, if any number is too many."""
         self.partition = partition
         self.states = {} if states is None else states
         self.journalled: list[tuple[str, Any]] = []
         self.outs: list[Outgoing] = []
         self.fenced = fenced
+        self._store: StateStore[Any] | None = StateStore(ExecutionCodec(), most=most) if most else None
         self.gone_ahead = False
         self.waited = False
 
@@ -27,6 +31,7 @@ class FakeStep:
         return self.states.get(key)
 
     def put(self, key: str, state: Any) -> None:
+        self._measure(key, state)
         if state is None:
             self.states.pop(key, None)
         else:
@@ -43,11 +48,16 @@ class FakeStep:
     def ahead(self) -> None:
         self.gone_ahead = True
 
-    async def journal(self, key: str, state: Any) -> None:
+    async def journal(self, key: str, state: Any, *, spare: int = 0) -> None:
         if self.fenced:
             raise Fenced("another owner has the partition")
+        self._measure(key, state, spare)
         self.journalled.append((key, state))
         self.put(key, state)
+
+    def _measure(self, key: str, state: Any, spare: int = 0) -> None:
+        if self._store is not None:
+            self._store.encode(key, state, spare=spare)
 
     async def act(self) -> None: ...
 

@@ -45,5 +45,11 @@ def test_a_letter_always_fits_on_its_topic(strange: Record):
     assert base64.b64decode(letter.payload_base64) == (strange.value or b"")[:KEPT_BYTES]
 
 
+def test_a_reason_that_quotes_what_no_text_can_have_is_kept_as_far_as_it_is_text():
+    """A handler's error may quote half a character; the letter about it must be written all the same."""
+    out = dead_letter(record(), "hil.intake", "handler_failed", "no such key: \ud800!", 1)
+    assert incoming(Record(out.topic, 0, 0, 0, out.key, out.value, out.headers), DeadLetter).reason == "no such key: ?!"
+
+
 def test_a_letter_has_the_same_id_each_time():
     assert letter_of(record()).id == letter_of(record()).id

@@ -25,7 +25,7 @@ from agents.ports import (
 from schemas.events import ActionUsed, ModelCalled, NodeBegun, NodeCompleted, NodeTask, Outcome
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, published
-from streams.journal import Execution, ExecutionCodec
+from streams.journal import RESULT_BYTES, Execution, ExecutionCodec
 from streams.nodes import KEEP_FINISHED_MS, MAX_COMPLETION_BYTES, Nodes
 from streams.runtime import Fenced, Outgoing, SetAside, TooLarge, Undecodable
 from tests.support.steps import FakeStep, FakeView, record_of
@@ -603,3 +603,33 @@ async def test_while_a_later_attempt_is_at_work_an_earlier_task_is_still_answere
     assert repeat.shop.done == []
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
+
+
+async def takes_much(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+    for _ in range(100):
+        await tools.call(BUY)
+    return AgentResult("done")
+
+
+async def test_a_journal_that_grows_too_large_fails_its_node_in_words_before_the_next_action():
+    """Every action that was begun has its result in the journal, and the completion is durable."""
+    step = FakeStep(most=RESULT_BYTES + 2_000)
+    workshop = await work(takes_much, step)
+    [completion] = step.events(NodeCompleted)
+    assert completion.outcome is Outcome.FATAL
+    assert "its journal is too large" in completion.error
+    assert "bytes" in completion.error
+    journalled = step.journalled[-1][1].entries
+    assert 1 < len(workshop.shop.done) == sum(entry.value is not None for entry in journalled.values())
+    assert step.states["e"].completion is not None
+
+
+async def test_an_execution_with_no_room_for_its_steps_still_answers_a_repeat():
+    step = FakeStep(most=RESULT_BYTES)
+    await work(buys_and_says, step)
+    [completion] = step.events(NodeCompleted)
+    assert completion.outcome is Outcome.FATAL
+    first, step.outs = step.outs[-1], []
+    repeat = await work(buys_and_says, step)
+    assert step.outs == [first]
+    assert repeat.shop.done == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.runtime import Outgoing, Record, RuntimeSettings
+from streams.runtime.commits import WritesRefused
 from streams.runtime.partition import PartitionOwner
 from streams.runtime.store import StateStore
 from streams.runtime.surroundings import Surroundings
@@ -25,6 +26,11 @@ class TextCodec:
         return data.decode()
 
 
+def measured(states: Mapping[str, str | None]) -> dict[str, tuple[str | None, bytes | None]]:
+    """As a step hands over what was put: each with what is to be written."""
+    return {key: (state, None if state is None else state.encode()) for key, state in states.items()}
+
+
 @dataclass
 class FakeBroker:
     """Source, publisher, commits and changelog of one partition."""
@@ -35,6 +41,8 @@ class FakeBroker:
     commits: list[tuple[int | None, dict[bytes, bytes | None]]] = field(default_factory=list)
     changelog: dict[bytes, bytes] = field(default_factory=dict)
     refuse: Exception | None = None
+    topic_bytes: int = 1_000_000
+    """What the changelog takes."""
     failures: list[BaseException] = field(default_factory=list)
     paused: bool = True
 
@@ -43,6 +51,9 @@ class FakeBroker:
 
     def publish(self, out: Outgoing, receipt: Any = None) -> None:
         self.sent.append((out, receipt))
+
+    async def send(self, outs: Iterable[Outgoing]) -> None:
+        self.sent += [(out, None) for out in outs]
 
     def deliver(self) -> None:
         """Everything sent is durable."""
@@ -82,6 +93,9 @@ class FakeBroker:
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         if self.refuse is not None:
             raise self.refuse
+        unfit = {key: f"{len(value)} bytes" for key, value in writes if value is not None and len(value) > self.topic_bytes}
+        if unfit:
+            raise WritesRefused(unfit)
         self.commits.append((position, dict(writes)))
         return None
 
@@ -108,7 +122,9 @@ def owner_of(broker: FakeBroker, processor: Any, *, stateful: bool = True, **set
         lost=lambda owner, error: broker.happened.append("lost"),
         failed=broker.failures.append,
     )
-    return PartitionOwner(SOURCE, around, broker, StateStore(TextCodec()), broker.restore if stateful else None)
+    return PartitionOwner(
+        SOURCE, around, broker, StateStore(TextCodec(), most=chosen.max_state_bytes), broker.restore if stateful else None
+    )
 
 
 def dead_letter(record: Record, processor: str, code: str, reason: str, attempts: int) -> Outgoing:

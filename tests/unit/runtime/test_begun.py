@@ -13,7 +13,7 @@ from streams.runtime.begun import Begun
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.store import StateStore
-from tests.unit.runtime.fakes import SOURCE, FakeBroker, TextCodec, owner_of
+from tests.unit.runtime.fakes import SOURCE, FakeBroker, TextCodec, measured, owner_of
 from tests.unit.runtime.test_broker_reading import TP, Consumer, as_fetched, batch
 
 
@@ -124,7 +124,7 @@ def test_the_position_passes_a_begun_record_when_it_is_through_and_has_its_place
     log: EffectsLog[str] = EffectsLog(StateStore(TextCodec()))
     log.begin(0)
     first, early = log.open(0), Entry[str](-1)
-    log.apply(early, {"k": "state"})
+    log.apply(early, measured({"k": "state"}))
     assert not log.settle(early)
     assert not log.place(early, 1, 0)
     assert log.get("k") == "state"

@@ -8,6 +8,7 @@ import pytest
 
 from streams.runtime.effects import Batch, EffectsLog
 from streams.runtime.store import StateStore
+from tests.unit.runtime.fakes import measured
 
 
 class TextCodec:
@@ -61,10 +62,10 @@ def test_the_watermark_crosses_gaps_in_the_offsets():
 def test_a_commit_carries_no_state_newer_than_its_position():
     log = log_at(0)
     slow, fast = log.open(0), log.open(1)
-    log.apply(fast, {"b": "later"})
+    log.apply(fast, measured({"b": "later"}))
     log.settle(fast)
     assert log.take() is None
-    log.apply(slow, {"a": "earlier"})
+    log.apply(slow, measured({"a": "earlier"}))
     log.settle(slow)
     assert written(log.take()) == {"a": "earlier", "b": "later"}
 
@@ -73,7 +74,7 @@ def test_only_the_last_state_of_a_key_is_written():
     log = log_at(0)
     for offset in range(3):
         entry = log.open(offset)
-        log.apply(entry, {"k": f"v{offset}"})
+        log.apply(entry, measured({"k": f"v{offset}"}))
         log.settle(entry)
     assert written(commit(log)) == {"k": "v2"}
     assert commit(log) is None
@@ -82,8 +83,8 @@ def test_only_the_last_state_of_a_key_is_written():
 def test_the_last_state_below_the_watermark_is_written_while_records_see_the_newest():
     log = log_at(0)
     first, slow, third = (log.open(offset) for offset in range(3))
-    log.apply(first, {"k": "v0"})
-    log.apply(third, {"k": "v2"})
+    log.apply(first, measured({"k": "v0"}))
+    log.apply(third, measured({"k": "v2"}))
     log.settle(first)
     log.settle(third)
     assert written(commit(log)) == {"k": "v0"}
@@ -97,7 +98,7 @@ def test_a_put_of_none_deletes_at_once_for_records_and_with_the_commit_for_the_c
     log = log_at(0)
     log.store.load(b"k", b"old")
     entry = log.open(0)
-    log.apply(entry, {"k": None})
+    log.apply(entry, measured({"k": None}))
     assert log.get("k") is None
     assert log.store.get("k") == "old"
     log.settle(entry)
@@ -123,7 +124,7 @@ async def test_a_put_older_than_a_durable_journal_entry_is_never_written_over_it
     """A slow record holds the watermark, a later one puts, and a still later one of the same key journals."""
     log = log_at(0)
     slow, earlier, later = (log.open(offset) for offset in range(3))
-    log.apply(earlier, {"k": "put"})
+    log.apply(earlier, measured({"k": "put"}))
     log.settle(earlier)
     log.journal("k", "journalled")
     commit(log)
@@ -131,7 +132,7 @@ async def test_a_put_older_than_a_durable_journal_entry_is_never_written_over_it
     log.settle(slow)
     assert written(commit(log)) == {}
     assert log.get("k") == "journalled"
-    log.apply(later, {"k": "after"})
+    log.apply(later, measured({"k": "after"}))
     log.settle(later)
     assert written(commit(log)) == {"k": "after"}
 
@@ -139,7 +140,7 @@ async def test_a_put_older_than_a_durable_journal_entry_is_never_written_over_it
 def test_a_put_that_goes_ahead_is_durable_before_the_position_and_written_once():
     log = log_at(0)
     slow, fast = log.open(0), log.open(1)
-    log.apply(fast, {"k": "done"}, ahead=True)
+    log.apply(fast, measured({"k": "done"}), ahead=True)
     assert log.get("k") == "done"
     batch = commit(log)
     assert batch is not None
@@ -158,7 +159,7 @@ def test_of_two_puts_that_go_ahead_the_later_one_is_written():
     log = log_at(0)
     log.open(0)
     for offset, state in ((1, "first"), (2, "second")):
-        log.apply(log.open(offset), {"k": state}, ahead=True)
+        log.apply(log.open(offset), measured({"k": state}), ahead=True)
     assert written(commit(log)) == {"k": "second"}
 
 
@@ -174,7 +175,7 @@ def test_items_shows_states_with_and_without_uncommitted_changes():
     log = log_at(0)
     for key in ("kept", "changed", "deleted"):
         log.store.load(key.encode(), b"old")
-    log.apply(log.open(0), {"changed": "new", "deleted": None, "added": "new"})
+    log.apply(log.open(0), measured({"changed": "new", "deleted": None, "added": "new"}))
     assert dict(log.items()) == {"kept": "old", "changed": "new", "added": "new"}
 
 
@@ -203,10 +204,10 @@ async def test_any_schedule_commits_what_a_sequential_run_would_have_at_that_pos
                 commit(log)
                 journalled |= ahead
             elif dice.random() < 0.3:
-                log.apply(entries[offset], {key: applied[key]}, ahead=True)
+                log.apply(entries[offset], measured({key: applied[key]}), ahead=True)
                 ahead[key] = offset
             else:
-                log.apply(entries[offset], {key: applied[key]})
+                log.apply(entries[offset], measured({key: applied[key]}))
             unsettled.append(offset)
         elif choice < 0.8 and unsettled:
             log.settle(entries[unsettled.pop(dice.randrange(len(unsettled)))])
