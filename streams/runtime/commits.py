@@ -116,7 +116,7 @@ class TransactionalCommits:
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer
         await producer.begin_transaction()
-        end, began = None, self._sequence
+        end = None
         sent = await self._send(writes)
         for at, (batch, count) in enumerate(sent):
             # Not left to commit_transaction, which waits for batches but commits although one has failed. And not while the
@@ -125,33 +125,29 @@ class TransactionalCommits:
                 end = (await batch).offset + count
             except _UNFIT:
                 await asyncio.wait([batch for batch, _ in sent])
-                await self._abort(began + sum(count for _, count in sent[:at]))
+                await self._abort(sum(count for _, count in sent[at:]))
                 raise
         return await self._end(position, end)
 
     async def _one_by_one(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         """After a batch was refused: find out which of its records is at fault. None is, when it was too large as a whole."""
         await self._producer.begin_transaction()
-        end, began = None, self._sequence
-        for at, write in enumerate(writes):
+        end = None
+        for write in writes:
             ((batch, _),) = await self._send([write])
             try:
                 end = (await batch).offset + 1
             except _UNFIT as error:
-                await self._abort(began + at)
+                await self._abort(1)
                 key, data = write
                 size = len(key) + len(data or b"")
                 raise WritesRefused({key: f"the changelog refuses it, with {size} bytes: {type(error).__name__}"}) from error
         return await self._end(position, end)
 
-    @property
-    def _sequence(self) -> int:
-        return int(self._producer._txn_manager.sequence_number(self._changelog))
-
-    async def _abort(self, sequence: int) -> None:
-        """Give the transaction up. aiokafka counts on after a refusal, the broker does not: `sequence` is where that stands."""
+    async def _abort(self, refused: int) -> None:
+        """Give the transaction up. aiokafka has counted the records that were refused, the broker has not."""
         await self._producer.abort_transaction()
-        self._producer._txn_manager._sequence_numbers[self._changelog] = sequence
+        self._producer._txn_manager.increment_sequence_number(self._changelog, -refused)
 
     async def _end(self, position: int | None, end: int | None) -> int | None:
         producer = self._producer

@@ -15,6 +15,8 @@ ENTRY_BYTES = 140
 """What a state takes beside its own bytes and its key's: two objects, and its place in the dictionary."""
 HOT = 2048
 """Decoded states kept at hand, for a partition: so many, and up to as many again."""
+HOT_BYTES = 16 * 1024 * 1024
+"""The same in bytes of their encoded form, of which the decoded takes several times as much."""
 
 
 class StateStore(Generic[S]):
@@ -26,6 +28,7 @@ class StateStore(Generic[S]):
         self._hot: dict[str, S] = {}
         self._warm: dict[str, S] = {}
         """The hot ones of before: dropping them all at once costs less than choosing one to drop each time."""
+        self._hot_bytes = 0
         self.next_offset = 0
         """First changelog offset not contained."""
         self.known_at = -math.inf
@@ -45,7 +48,7 @@ class StateStore(Generic[S]):
                 state = self._decode(key, data)
                 if state is None:
                     return None
-            self._heat(key, state)
+            self._heat(key, state, len(self._encoded[key]))
         return state
 
     def items(self) -> Iterator[tuple[str, S]]:
@@ -101,11 +104,13 @@ class StateStore(Generic[S]):
             self._encoded.pop(key, None)
         else:
             self._encoded[key] = data
-            self._heat(key, state)
+            self._heat(key, state, len(data))
 
-    def _heat(self, key: str, state: S) -> None:
-        if len(self._hot) >= HOT:
-            self._hot, self._warm = {}, self._hot
+    def _heat(self, key: str, state: S, size: int) -> None:
+        """A state that is heated again counts again: it is only made to cool the sooner by it."""
+        self._hot_bytes += size
+        if len(self._hot) >= HOT or self._hot_bytes >= HOT_BYTES:
+            self._hot, self._warm, self._hot_bytes = {}, self._hot, size
         self._hot[key] = state
 
     def _cool(self, key: str) -> None:
