@@ -92,7 +92,7 @@ class Nodes:
         `worker`: the name of this process there, which every model call carries into the log.
         """
         self._definitions = definitions
-        self._allowances = allowances or Allowances()
+        self._allowances = allowances or Allowances(clock_ms=clock_ms)
         self._workshop = workshop
         self._registry = registry
         self._clock_ms = clock_ms

@@ -1,9 +1,9 @@
-"""Which limits bind an attempt of a node: its conversation's, its workflow's, everybody's; of the day and month of its cause."""
+"""Which limits bind an attempt of a node: its conversation's, its workflow's, everybody's; of the day on which it calls."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
@@ -17,6 +17,7 @@ from schemas.events import NodeTask
 from schemas.workflow.definition import CostControls, WorkflowDefinition
 
 log = logging.getLogger(__name__)
+DAY_MS = 86_400_000
 
 
 class SharedPurses(Protocol):
@@ -35,23 +36,48 @@ class Allowances:
         daily_usd: Decimal | None = None,
         monthly_usd: Decimal | None = None,
         on_alert: OnAlert = lambda alert: None,
+        clock_ms: Callable[[], int],
     ) -> None:
+        """`clock_ms`: says the day and month to which a call belongs, when it is made."""
+        self._clock_ms = clock_ms
         self._shared, self._daily_usd, self._monthly_usd, self._on_alert = shared, daily_usd, monthly_usd, on_alert
         self._told: set[str] = set()
 
     def budget(self, task: NodeTask, definition: WorkflowDefinition, *, spent: tuple[int, int] = (0, 0)) -> ComposedBudget:
         """What an attempt may draw on. `spent`: by earlier attempts of its node, and by itself before it was interrupted."""
         controls = definition.cost_controls
-        purses: list[Purse] = []
+        own: list[Purse] = []
         if task.budget_micro_usd is not None and controls.max_cost_per_conversation is not None:
-            purses.append(self._conversation(task, controls, *spent))
-        limits = self._limits(definition.name, controls, task.time_ms)
-        if self._shared is not None:
-            purses += [self._shared.purse(limit) for limit in limits]
-        elif limits and definition.name not in self._told:
-            self._told.add(definition.name)
-            log.warning("the daily and monthly budgets of workflow %s are not kept: no database is configured", definition.name)
-        return ComposedBudget(purses)
+            own.append(self._conversation(task, controls, *spent))
+        now_ms = self._clock_ms()
+        limits = self._limits(definition.name, controls, now_ms)
+        if not limits:
+            return ComposedBudget(own)
+        if self._shared is None:
+            if definition.name not in self._told:
+                self._told.add(definition.name)
+                told = "the daily and monthly budgets of workflow %s are not kept: no database is configured"
+                log.warning(told, definition.name)
+            return ComposedBudget(own)
+        return ComposedBudget(
+            [*own, *map(self._shared.purse, limits)], renewed=self._renewing(definition.name, controls, own, self._shared, now_ms)
+        )
+
+    def _renewing(
+        self, workflow: str, controls: CostControls, own: Sequence[Purse], shared: SharedPurses, at_ms: int
+    ) -> Callable[[], Sequence[Purse] | None]:
+        """The purses of another day, once it has begun."""
+        day = at_ms // DAY_MS
+
+        def renewed() -> Sequence[Purse] | None:
+            nonlocal day
+            now_ms = self._clock_ms()
+            if now_ms // DAY_MS == day:
+                return None
+            day = now_ms // DAY_MS
+            return [*own, *map(shared.purse, self._limits(workflow, controls, now_ms))]
+
+        return renewed
 
     def _conversation(self, task: NodeTask, controls: CostControls, earlier: int, interrupted: int) -> LocalPurse:
         assert task.budget_micro_usd is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.router.purse import OverBudget, Purse, Tightness
@@ -36,16 +36,20 @@ class Budget(Protocol):
         ...
 
 
+Renewed = Callable[[], Sequence[Purse] | None]
+"""The purses that count from now on; None: still the same."""
 _RANK: dict[Tightness, int] = {"ok": 0, "alert": 1, "exhausted": 2}
 
 
 class ComposedBudget:
     """Several limits at once: a call must fit into all of them. Belongs to one attempt of one node."""
 
-    __slots__ = ("_open", "_purses")
+    __slots__ = ("_open", "_purses", "_renewed")
 
-    def __init__(self, purses: Sequence[Purse] = ()) -> None:
+    def __init__(self, purses: Sequence[Purse] = (), *, renewed: Renewed | None = None) -> None:
+        """`renewed`: asked before each call; an attempt may go on into the next day, whose budgets are others."""
         self._purses = tuple(purses)
+        self._renewed = renewed
         self._open: set[_Reserved] = set()
 
     def __bool__(self) -> bool:
@@ -55,7 +59,7 @@ class ComposedBudget:
     async def reserve(self, micro_usd: int) -> Reservation:
         if micro_usd < 0:
             raise ValueError(f"a call cannot cost {micro_usd} micro-dollars")
-        purses = self._purses
+        purses = self._now()
         for at, purse in enumerate(purses):
             if not purse.try_take(micro_usd):
                 try:
@@ -64,13 +68,13 @@ class ComposedBudget:
                     for taken in purses[:at]:
                         taken.put_back(micro_usd)
                     raise
-        reserved = _Reserved(self, micro_usd)
+        reserved = _Reserved(self, micro_usd, purses)
         self._open.add(reserved)
         return reserved
 
     def tightness(self) -> Tightness:
         worst: Tightness = "ok"
-        for purse in self._purses:
+        for purse in self._now():
             now = purse.tightness()
             if _RANK[now] > _RANK[worst]:
                 worst = now
@@ -88,20 +92,25 @@ class ComposedBudget:
         self._open.discard(reserved)
         amount = reserved.micro_usd
         spent = amount if actual is None else actual
-        for purse in self._purses:
+        for purse in reserved.purses:
             if spent:
                 purse.spend(amount, spent)
             else:
                 purse.put_back(amount)
 
+    def _now(self) -> tuple[Purse, ...]:
+        if self._renewed is not None and (others := self._renewed()) is not None:
+            self._purses = tuple(others)
+        return self._purses
+
 
 class _Reserved:
-    """Reservation of a ComposedBudget."""
+    """Reservation of a ComposedBudget. It ends in the purses that it was taken from."""
 
-    __slots__ = ("_budget", "micro_usd")
+    __slots__ = ("_budget", "micro_usd", "purses")
 
-    def __init__(self, budget: ComposedBudget, micro_usd: int) -> None:
-        self._budget, self.micro_usd = budget, micro_usd
+    def __init__(self, budget: ComposedBudget, micro_usd: int, purses: tuple[Purse, ...]) -> None:
+        self._budget, self.micro_usd, self.purses = budget, micro_usd, purses
 
     async def settle(self, actual_micro_usd: int) -> None:
         self._budget.end(self, actual_micro_usd)

@@ -83,7 +83,7 @@ class BudgetAlert:
 
 
 def daily(scope: str, at_ms: int, limit: Decimal, setting: str, threshold: Decimal = DEFAULT_THRESHOLD) -> Limit:
-    """The limit of the UTC day of `at_ms`, which is when the cause of the spending happened."""
+    """The limit of the UTC day of `at_ms`, which is when the spending begins."""
     day = _utc(at_ms).replace(hour=0, minute=0, second=0)
     return _limit(scope, "daily", limit, setting, f"{day:%Y-%m-%d}", day, day + timedelta(days=1), threshold)
 

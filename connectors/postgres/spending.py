@@ -16,7 +16,7 @@ WHERE ($1::text IS NULL OR split_part(workflow, '@', 1) = $1)
   AND occurred_at < (to_date($2, 'YYYY-MM-DD') + CASE WHEN $3::bool THEN interval '1 day' ELSE interval '1 month' END)
                     AT TIME ZONE 'UTC' + interval '1 hour'
 """
-"""A call may be made some time after its cause, so an hour of the next period counts too: too much is safe, too little is not."""
+"""A call is told of when it has ended, so an hour of the next period counts too: too much is safe, too little is not."""
 _WORKFLOW = "workflow "
 
 

@@ -229,7 +229,7 @@ class _Builder:
             self.stack.push_async_callback(following.stop)
             watch.append((topics.AGENT_HEALTH, following))
         allowances = await self.stack.enter_async_context(
-            open_allowances(self.settings, self.bootstrap, process, announcer.budget)
+            open_allowances(self.settings, self.bootstrap, process, announcer.budget, clock_ms)
         )
         nodes = {
             topic: Nodes(self.definitions, workshop, clock_ms=clock_ms, allowances=allowances, registry=registry, worker=process)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from agents.router.allowances import Allowances
@@ -25,7 +25,9 @@ CONNECTIONS = 2
 
 
 @asynccontextmanager
-async def open_allowances(settings: Settings, bootstrap: str, worker: str, announce: OnAlert) -> AsyncIterator[Allowances]:
+async def open_allowances(
+    settings: Settings, bootstrap: str, worker: str, announce: OnAlert, clock_ms: Callable[[], int]
+) -> AsyncIterator[Allowances]:
     """One for all nodes of a process, which is called `worker` where it holds budgets.
 
     Postgres is first asked when a workflow or a setting has a daily or monthly budget.
@@ -40,12 +42,13 @@ async def open_allowances(settings: Settings, bootstrap: str, worker: str, annou
     if settings.database_url is None:
         if settings.daily_budget is not None or settings.monthly_budget is not None:
             raise CannotGoOn("HIL_DAILY_BUDGET and HIL_MONTHLY_BUDGET are kept in Postgres: set HIL_DATABASE_URL as well")
-        yield Allowances(on_alert=on_alert)
+        yield Allowances(on_alert=on_alert, clock_ms=clock_ms)
         return
     pool = await open_pool(settings.database_url, min_size=0, max_size=CONNECTIONS)
     try:
         async with open_leases(pool, worker, on_alert=on_alert) as leases, _reclaiming(pool, leases, bootstrap):
-            yield Allowances(leases, daily_usd=settings.daily_budget, monthly_usd=settings.monthly_budget, on_alert=on_alert)
+            limits = {"daily_usd": settings.daily_budget, "monthly_usd": settings.monthly_budget}
+            yield Allowances(leases, **limits, on_alert=on_alert, clock_ms=clock_ms)
     finally:
         await pool.close()
 

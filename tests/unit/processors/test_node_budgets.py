@@ -13,7 +13,7 @@ from agents.router.allowances import Allowances
 from agents.router.limits import BudgetAlert, Limit
 from agents.router.purse import LocalPurse
 from schemas.base import Event
-from schemas.events import CustomerResponse, MessageReceived, NodeCompleted, NodeTask, Outcome, TimerFired
+from schemas.events import CustomerResponse, MessageReceived, ModelCalled, NodeCompleted, NodeTask, Outcome, TimerFired
 from schemas.ids import derive
 from schemas.workflow.definition import WorkflowDefinition
 from streams.core.reducer import decide
@@ -117,7 +117,7 @@ class World:
         self.now_ms = 1_764_072_000_000
 
     def worker(self, calls: int, **settings: Any) -> Nodes:
-        allowances = Allowances(self.shared, **settings)
+        allowances = Allowances(self.shared, clock_ms=lambda: self.now_ms, **settings)
         workshop = Workshop(self.model, calls)
         return Nodes(self.known, workshop, clock_ms=lambda: self.now_ms, allowances=allowances)
 
@@ -267,6 +267,38 @@ async def test_a_daily_budget_ends_in_a_failure_response_and_begins_again_the_ne
     world.now_ms += 86_400_000
     await world.say("c9")
     assert world.responses[-1].status == "completed"
+
+
+@pytest.mark.parametrize("asked_ms", [1, 1_764_072_000_000 - 100 * 86_400_000, 1_764_072_000_000 + 86_400_000])
+async def test_a_call_belongs_to_the_day_on_which_it_is_made_whenever_it_was_asked_for(asked_ms: int):
+    world = World(*ONE, {"daily_budget": 1, "monthly_budget": 2}, cheap=5)
+    step = FakeStep()
+    await world.nodes.handle(record_of(world.task().model_copy(update={"time_ms": asked_ms})), step)
+    spent = {period: purse.spent for (_, period), purse in world.shared.purses.items()}
+    assert spent == {"2025-11-25": 5 * CENT, "2025-11": 5 * CENT}
+    [called] = step.events(ModelCalled)
+    assert called.time_ms == world.now_ms
+
+
+async def test_an_attempt_that_goes_on_past_midnight_spends_of_the_new_day_from_then_on():
+    """And what it reserved before ends where it was reserved."""
+    world = World(*ONE, {"daily_budget": 1, "max_cost_per_conversation": 1}, calls=2, cheap=5)
+    [task], model = [world.task()], world.model
+    world.nodes = world.worker(calls=2)
+    answer = model.complete
+
+    async def at_midnight(request: ChatRequest) -> ChatReply:
+        assert request.budget is not None
+        held = await request.budget.reserve(CENT)
+        reply = await answer(request)
+        world.now_ms += 43_200_000  # it was noon
+        await held.settle(CENT)
+        return reply
+
+    model.complete = at_midnight  # type: ignore[method-assign]
+    await world.nodes.handle(record_of(task), FakeStep())
+    spent = {period: (purse.spent, purse.reserved) for (_, period), purse in world.shared.purses.items()}
+    assert spent == {"2025-11-25": (6 * CENT, 0), "2025-11-26": (6 * CENT, 0)}
 
 
 async def test_a_limit_for_everything_binds_every_workflow():
