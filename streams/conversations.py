@@ -14,7 +14,8 @@ from streams.core.reducer import decide
 from streams.core.state import Conversation, Timer, idle_timer
 from streams.definitions import Definitions
 from streams.idle import IdleConversations
-from streams.runtime import PartitionView, Record, SetAside, Step
+from streams.runtime import PartitionView, Record, SetAside, Step, UnreadableState
+from streams.runtime.model import KEY_SHOWN
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
 
@@ -36,7 +37,7 @@ class Conversations:
 
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
         event = incoming(record, *TAKEN)
-        before = step.get(event.conversation_id)
+        before = _before(step, event.conversation_id)
         if (missing := self._missing(event, before)) is not None and not step.waited:
             raise SetAside(lambda: self._definitions.arrival(missing))
         decision = decide(before, event, self._definitions.graphs)
@@ -134,3 +135,15 @@ class Conversations:
 
 TAKEN = (MessageReceived, NodeBegun, NodeCompleted, TimerFired, RerunRequested, CancelRequested)
 """What happens to conversations."""
+
+
+def _before(step: Step[Conversation], conversation_id: str) -> Conversation | None:
+    """Raises Undecodable, with the way out, when nobody can say what was decided: it must not begin anew in silence."""
+    try:
+        return step.get(conversation_id)
+    except UnreadableState as fault:
+        raise Undecodable(
+            fault.code,
+            f"what is remembered of conversation {conversation_id[:KEY_SHOWN]!r} cannot be read ({fault.why}). "
+            "Make it again from the log with `hil replay restore CONVERSATION`, then retry its dead letters",
+        ) from fault

@@ -12,10 +12,14 @@ from msgspec.structs import replace
 
 from agents.errors import Fatal
 from agents.journal import Entry
+from schemas.codec.positional import whole
 from streams.runtime import Outgoing, StateTooLarge, Step
 
 RESULT_BYTES = 1024 * 1024
 """What must be left for the result of an action before it is begun: nobody could say later what came of it."""
+
+FIRST_FIELDS = 4
+"""How many fields an execution had when there were the fewest."""
 
 
 class Execution(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -43,7 +47,8 @@ class ExecutionCodec:
         return self._encoder.encode(state)
 
     def decode(self, data: bytes) -> Execution:
-        return self._decoder.decode(data)
+        """Raises ValueError, or what msgspec raises, for what was never an execution."""
+        return self._decoder.decode(whole(data, FIRST_FIELDS))
 
 
 class StepJournal:

@@ -28,7 +28,7 @@ from schemas.workflow.definition import Node
 from streams.books import Books
 from streams.definitions import Definitions, Workflow
 from streams.journal import Execution, StepJournal, too_large
-from streams.runtime import Fenced, Outgoing, PartitionView, Record, SetAside, StateTooLarge, Step
+from streams.runtime import Fenced, Outgoing, PartitionView, Record, SetAside, StateTooLarge, Step, Undecodable
 from streams.wire import incoming, outgoing
 
 log = logging.getLogger(__name__)
@@ -102,8 +102,8 @@ class Nodes:
 
     async def handle(self, record: Record, step: Step[Execution]) -> None:
         task = incoming(record, NodeTask)
-        execution = step.get(task.execution_id) or Execution()
-        if execution.completion is not None and (known := _known_completion(task, execution)) is not None:
+        execution, known, lost = _remembered(task, step)
+        if known is not None:
             step.publish(known)
             if task.attempt > execution.finished_attempt:
                 assert known.value is not None
@@ -114,7 +114,8 @@ class Nodes:
             raise SetAside(lambda: self._definitions.arrival(task.digest))
         if task.announce:
             step.tell(outgoing(_begun(task, self._clock_ms())))
-        asked, (task, execution, refusal) = task, self._assign(task, execution)
+        asked = task
+        task, execution, refusal = (task, execution, lost) if lost else self._assign(task, execution)
         journal, books = StepJournal(step, task.execution_id, execution), self._books(task, step)
         meter = Meter(books.note)
         ending = refusal or await self._attempt(task, journal, meter, books)
@@ -259,6 +260,20 @@ class _Preparing:
 
 
 PREPARING = _Preparing()
+
+
+def _remembered(task: NodeTask, step: Step[Execution]) -> tuple[Execution, Outgoing | None, Ending | None]:
+    """What is known of the execution, and the answer when it has ended. An ending instead when that cannot be read."""
+    try:
+        execution = step.get(task.execution_id) or Execution()
+        return execution, None if execution.completion is None else _known_completion(task, execution), None
+    except Undecodable as fault:
+        words = (
+            f"what node {task.node_id} had done before cannot be read ({fault.reason}), so nothing was done again. See on "
+            "tool.action-usage which of its actions have happened, then answer the customer, or rerun the run from this node"
+        )
+        details = {"execution_id": task.execution_id, "attempt": task.attempt, "journal": fault.reason}
+        return Execution(), None, Ending(Outcome.PARK, output=details, error=words, fault="preparation")
 
 
 def _known_completion(task: NodeTask, execution: Execution) -> Outgoing | None:

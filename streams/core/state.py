@@ -10,10 +10,13 @@ from typing import Any
 
 import msgspec
 
+from schemas.codec.positional import whole
 from schemas.events import MessageReceived, RerunRequested
 from schemas.ids import derive
 
 SEEN_BYTES = 8
+FIRST_FIELDS = 6
+"""How many fields a conversation had when there were the fewest."""
 SEEN_MESSAGES = 32
 """How many of a conversation's latest messages are known by id, so that a repeat of one is answered once."""
 
@@ -223,7 +226,8 @@ class ConversationCodec:
             return self._encoder.encode(_within_64_bits(msgspec.to_builtins(state, builtin_types=(bytes,))))
 
     def decode(self, data: bytes) -> Conversation:
-        return self._decoder.decode(data)
+        """Raises ValueError, or what msgspec raises, for what was never a conversation."""
+        return self._decoder.decode(whole(data, FIRST_FIELDS))
 
 
 def _within_64_bits(value: Any) -> Any:

@@ -18,6 +18,7 @@ from streams.runtime.model import (
     TooLarge,
     Unavailable,
     Undecodable,
+    UnreadableState,
     Unwritable,
 )
 from streams.runtime.partition import PartitionStatus
@@ -52,6 +53,7 @@ __all__ = [
     "Transactions",
     "Unavailable",
     "Undecodable",
+    "UnreadableState",
     "Unwritable",
     "tail",
 ]

@@ -10,6 +10,8 @@ import msgspec
 
 from schemas.codec.errors import Undecodable
 
+KEY_SHOWN = 100
+"""Characters of a key in words."""
 MAX_STATE_BYTES = 6 * 1024 * 1024
 S = TypeVar("S")
 Until = Callable[[], Awaitable[Any]]
@@ -32,6 +34,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Undecodable",
+    "UnreadableState",
     "Unwritable",
 ]
 
@@ -58,6 +61,15 @@ class SetAside(Exception):
     def __init__(self, until: Until) -> None:
         super().__init__("the record waits")
         self.until = until
+
+
+class UnreadableState(Undecodable):
+    """A changelog has something under this key that is no state. It never counts as none: what was done would be done again."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__("state_unreadable", f"the state of {key[:KEY_SHOWN]!r} cannot be read: {why}")
+        self.why = why
+        """What lies there, and how reading it failed."""
 
 
 class Unwritable(ValueError):
@@ -127,7 +139,7 @@ class Step(Protocol[S]):
         ...
 
     def get(self, key: str) -> S | None:
-        """The state as of all earlier records of this partition, and of this step's own puts."""
+        """The state as of all earlier records of this partition, and of this step's own puts. Raises UnreadableState."""
         ...
 
     def put(self, key: str, state: S | None) -> None:
@@ -185,7 +197,7 @@ class PartitionView(Protocol[S_co]):
     def get(self, key: str) -> S_co | None: ...
 
     def items(self) -> Iterable[tuple[str, S_co]]:
-        """Every state of the partition. Decodes them all: for `opened`, not for every record."""
+        """Every state of the partition that can be read. Decodes them all: for `opened`, not for every record."""
         ...
 
     def publish(self, out: Outgoing) -> None:

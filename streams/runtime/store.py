@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Generic
 
-from streams.runtime.model import MAX_STATE_BYTES, S, StateCodec, StateTooLarge, Unwritable
+from streams.runtime.model import MAX_STATE_BYTES, S, StateCodec, StateTooLarge, UnreadableState, Unwritable
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class StateStore(Generic[S]):
         return len(self._encoded)
 
     def get(self, key: str) -> S | None:
+        """Raises UnreadableState for what the changelog has under this key and is no state."""
         state = self._hot.get(key)
         if state is None:
             data = self._encoded.get(key)
@@ -46,25 +48,25 @@ class StateStore(Generic[S]):
             state = self._warm.get(key)
             if state is None:
                 state = self._decode(key, data)
-                if state is None:
-                    return None
             self._heat(key, state, len(self._encoded[key]))
         return state
 
     def items(self) -> Iterator[tuple[str, S]]:
         for key in list(self._encoded):
-            state = self.get(key)
+            try:
+                state = self.get(key)
+            except UnreadableState as fault:  # whoever wrote it must not keep everything else from starting
+                log.error("passed over: %s", fault.reason)
+                continue
             if state is not None:
                 yield key, state
 
-    def _decode(self, key: str, data: bytes) -> S | None:
-        """None, and a word about it, for what is no state: whoever wrote it must not keep everything else from starting."""
+    def _decode(self, key: str, data: bytes) -> S:
         try:
             return self._codec.decode(data)
-        except Exception as error:  # noqa: BLE001  every codec fails in its own way
-            log.error("state %r in the changelog is not readable and counts as none: %s: %s", key, type(error).__name__, error)
-            del self._encoded[key]
-            return None
+        except Exception as error:  # every codec fails in its own way
+            what = f"{len(data):,} bytes, sha256 {sha256(data).hexdigest()[:16]}"
+            raise UnreadableState(key, f"{what}: {type(error).__name__}: {error}") from error
 
     def encode(self, key: str, state: S | None, *, spare: int = 0) -> bytes | None:
         """What the changelog will have of it. Raises StateTooLarge, Unwritable: nobody may find out at the commit."""

@@ -1,0 +1,117 @@
+"""Garbage of every kind on every topic and every changelog: whoever reads it comes up, and goes on with everybody else's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.topics import TOPICS, journal_of
+from tests.support.garbage import kinds, litter
+from tests.support.system import PATIENCE_SECONDS, System, environ, hil, message, produce, reading, start
+
+pytestmark = pytest.mark.xdist_group("garbage")
+
+PARTITIONS = 2
+NODE_CHANGELOGS = {journal_of(topic) for topic in TOPICS if topic.startswith("node.tasks.")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a system of its own: nobody else could live on its topics."""
+    return tmp_path_factory.mktemp("garbage")
+
+
+def begun(folder: Path) -> System:
+    return start(folder, HIL_PARTITIONS=str(PARTITIONS))
+
+
+def ended(system: System) -> None:
+    assert system.stop() == 0, system.log.read_text()[-4000:]
+
+
+async def answered(system: System, *conversations: str, turn: str = "m1") -> list[dict[str, Any]]:
+    """One response to a message of each conversation."""
+    sent = [message("Where is order #1003?", name) | {"message_id": f"{name}-{turn}"} for name in conversations]
+    wanted = {entry["message_id"] for entry in sent}
+    async with reading(system.bootstrap) as reader:
+        await produce(system.bootstrap, sent, keys=[entry["conversation_id"].encode() for entry in sent])
+        deadline_values: list[dict[str, Any]] = []
+        while not wanted <= {value.get("message_id") for value in deadline_values}:
+            seen = len(reader.records)
+            await reader.until(lambda _: len(reader.records) > seen)  # noqa: B023
+            deadline_values = readable(reader.records)
+    found = [value for value in deadline_values if value.get("message_id") in wanted]
+    assert len(found) == len(wanted), "each is answered once"
+    assert {value["status"] for value in found} == {"completed"}
+    return found
+
+
+def readable(records: list[Any]) -> list[dict[str, Any]]:
+    """The JSON objects among the records of `customer.responses`."""
+    found = []
+    for record in records:
+        if record.topic == "customer.responses":
+            with suppress(ValueError, RecursionError, TypeError):
+                value = json.loads(record.value)
+                if isinstance(value, dict):
+                    found.append(value)
+    return found
+
+
+def typed(system: System, *arguments: str, code: int = 0) -> str:
+    """What a command prints; it must end with `code`."""
+    done = subprocess.run(hil(*arguments), env=environ(system.log.parent), capture_output=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == code, (arguments, done.stdout.decode()[-2000:], done.stderr.decode()[-4000:])
+    return done.stdout.decode()
+
+
+def calls(system: System) -> int:
+    return int(json.loads(typed(system, "costs", "summary", "--json"))["total"]["calls"])
+
+
+async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, unique: str):
+    """Honest messages before, between and after, over two restarts; then every command that reads the log."""
+    system = begun(folder)
+    try:
+        before = [f"{unique}-a{number}" for number in range(4)]
+        await answered(system, *before)
+        written = await litter(system.bootstrap, list(TOPICS), kinds(before[0].encode()))
+        assert written.accepted > 10_000
+        await answered(system, f"{unique}-b0", f"{unique}-b1", before[1])
+    finally:
+        ended(system)
+    system = begun(folder)
+    try:
+        await answered(system, f"{unique}-c0", f"{unique}-c1")
+        await answered(system, before[1], before[2], turn="m2")
+        await answered(system, before[3], turn="m3")
+        commands(system, folder)
+    finally:
+        ended(system)
+    system = begun(folder)
+    try:
+        await answered(system, f"{unique}-d0", before[2], turn="m4")
+    finally:
+        ended(system)
+
+
+def commands(system: System, folder: Path) -> None:
+    for topic in TOPICS:
+        typed(system, "replay", topic, "--format", "json")
+    for arguments in (
+        ("replay", "verify"),
+        ("replay", "record", str(folder / "history.gz"), "--limit", "3"),
+        ("replay", "verify", str(folder / "history.gz")),
+        ("dead-letters", "list"),
+        ("costs", "summary"),
+        ("costs", "what-if", "--profile", "balanced=claude-3-haiku"),
+        ("rebuild",),
+        ("workflows", "list"),
+    ):
+        typed(system, *arguments)
+    assert calls(system) > 0
