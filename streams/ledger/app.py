@@ -85,13 +85,13 @@ def build(
     app.takeover = takeover
     app.transport = DirectTransport(app.conf.broker_consumer, app)
     tables = {name: _table(app, name, settings.named(name)) for name in TABLES}
-    tables[PAGES] = _table(app, PAGES, settings.named(PAGES), read=bytes)
+    tables[PAGES] = _table(app, PAGES, settings.named(PAGES))
     for source in topics.LEDGER_SOURCES:
         _agent(app, source, settings.named(source), count)
     return app, tables
 
 
-def _table(app: LedgerApp, name: str, changelog: str, **options: Any) -> LedgerTable:
+def _table(app: LedgerApp, name: str, changelog: str) -> LedgerTable:
     topic = app.topic(
         changelog,
         key_type=bytes,
@@ -102,7 +102,7 @@ def _table(app: LedgerApp, name: str, changelog: str, **options: Any) -> LedgerT
         internal=True,
         allow_empty=True,
     )
-    table = app.Table(name, changelog_topic=topic, key_type=bytes, value_type=bytes, **options)
+    table = app.Table(name, changelog_topic=topic, key_type=bytes, value_type=bytes)
     assert isinstance(table, LedgerTable)
     return table
 

@@ -6,7 +6,7 @@ Never lets a record count twice, and never counts one whose predecessor is missi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from schemas.codec.headers import text_of
@@ -14,6 +14,7 @@ from schemas.events import ActionUsed, ModelCalled, NodeFinished, RunFinished
 from schemas.topics import DAY_MS, LEDGER_SOURCES, TOPICS
 from streams.deadletters import dead_letter
 from streams.ledger.fold import TABLE_OF, RowKey, Total, fold, row_of
+from streams.ledger.rows import LARGEST, within
 from streams.ledger.seen import Seen
 from streams.runtime import Outgoing, Record, Undecodable
 from streams.wire import incoming
@@ -58,8 +59,15 @@ class Partition:
 
 
 class Counter:
-    def __init__(self, tables: Mapping[str, MutableMapping[RowKey, Total]], pages: Pages) -> None:
-        """`tables`: by the name of their changelog."""
+    def __init__(
+        self,
+        tables: Mapping[str, MutableMapping[RowKey, Total]],
+        pages: Pages,
+        *,
+        clock_ms: Callable[[], int] = lambda: LARGEST,
+    ) -> None:
+        """`tables`: by the name of their changelog. `clock_ms`: what no event may be more than a day ahead of."""
+        self._clock_ms = clock_ms
         self._tables = tables
         self._pages = pages
         self.open: dict[int, Partition] = {}
@@ -117,6 +125,10 @@ class Counter:
         after = fold(before, event, record.offset)
         if after is before:
             return
+        if not within(after):
+            raise Undecodable(
+                "number_out_of_range", "its row would exceed 64 bits, which is more than anybody spent. Its writer must say less."
+            )
         table[key] = after
         if before is None:
             self._note_row(partition, name, key)
@@ -126,10 +138,10 @@ class Counter:
             self._pages.pop((partition.number, record.topic, old), None)
 
     def _check_time(self, time_ms: int, record: Record, partition: Partition) -> None:
-        if time_ms > record.timestamp_ms + DAY_MS:
+        now_ms = min(record.timestamp_ms, self._clock_ms())
+        if time_ms > now_ms + DAY_MS:
             raise Undecodable(
-                "time_ahead",
-                f"the event is from {time_ms}, over a day after its record ({record.timestamp_ms}). Set its writer's clock.",
+                "time_ahead", f"the event is from {time_ms}, over a day after its record came ({now_ms}). Set its writer's clock."
             )
         if time_ms // 3_600_000 < partition.newest - RETENTION_HOURS:
             raise Undecodable(

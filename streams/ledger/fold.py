@@ -55,8 +55,19 @@ TABLE_OF: Mapping[str, str] = {
     "runs": topics.LEDGER_ENDINGS,
 }
 """Kind of row → the changelog of the table it is in."""
+KINDS_OF: Mapping[str, frozenset[str]] = {
+    table: frozenset(kind for kind, name in TABLE_OF.items() if name == table) for table in TABLE_OF.values()
+}
+"""The changelog of a table → the kinds of row in it."""
+TOTAL_FIELDS = 12
+"""How many fields a total had when there were the fewest."""
 TOO_MANY = 200
 """Characters of a dimension that are kept: names come from files and providers, and a row's key must stay a key."""
+
+
+def dimensions(kind: str) -> tuple[str, ...]:
+    """What rows of a kind are broken down by, in the order of their keys."""
+    return _NAMES[kind]
 
 
 def row_of(event: Event, partition: int) -> RowKey | None:

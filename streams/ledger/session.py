@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,7 +35,9 @@ class Session:
         self._publisher = publisher
         self._ready = ready
         self._app, self._tables = build(settings, self, self._count)
-        self.counter = Counter({name: self._tables[name] for name in TABLES}, self._tables[PAGES])
+        self.counter = Counter(
+            {name: self._tables[name] for name in TABLES}, self._tables[PAGES], clock_ms=lambda: time.time_ns() // 1_000_000
+        )
         self._owners: dict[int, Transactions] = {}
         self._due_at: dict[int, dict[str, int]] = {}
         """Where to go on, of the partitions that are being restored."""

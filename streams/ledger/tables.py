@@ -7,6 +7,8 @@ commits the source. Faust restores, assigns and keeps the tables as it always do
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
@@ -17,15 +19,17 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.types import TP, EventT
 
-from streams.ledger.fold import Total
+from schemas.topics import LEDGER_SEEN
+from streams.ledger.rows import NoRow, NoValue, key_of, page_of, total_of
+
+log = logging.getLogger(__name__)
 
 END = b"\xc0"
 """Key of the record that a takeover writes behind everything else: Faust recovers up to the last offset there is, and a changelog
 that ends in a transaction's marker has none there. msgpack's nil, which no row has for a key."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_read_key = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
-_read_total = msgspec.msgpack.Decoder(Total).decode
+_decode_key = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
 
 class Takeover(Protocol):
@@ -35,12 +39,13 @@ class Takeover(Protocol):
 
 
 class LedgerTable(faust.Table):  # type: ignore[type-arg]
-    """A table whose first key element is the partition the row belongs to."""
+    """A table whose first key element is the partition the row belongs to. Named like its changelog."""
 
-    def __init__(self, app: Any, *, read: Callable[[bytes], Any] = _read_total, **options: Any) -> None:
+    def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(app, **options)
-        self._read = read
-        self._write: Callable[[Any], bytes] = bytes if read is bytes else _encode
+        pages = self.name == LEDGER_SEEN
+        self._read: Callable[[bytes], Any] = page_of if pages else total_of
+        self._write: Callable[[Any], bytes] = bytes if pages else _encode
         self._changed: dict[int, set[Any]] = defaultdict(set)
 
     def on_key_set(self, key: Any, value: Any) -> None:
@@ -66,10 +71,32 @@ class LedgerTable(faust.Table):  # type: ignore[type-arg]
             del self.data[key]
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
-        super().apply_changelog_batch([event for event in batch if event.message.key != END])
+        """Garbage is passed over, with a word: Faust would read the batch it is in again and again, and never be done."""
+        good, spoilt = [], []
+        for event in batch:
+            message = event.message
+            if message.key == END:
+                continue
+            try:
+                key = self._row_key(message)
+                if message.value is not None:
+                    self._read(message.value)
+            except (NoRow, NoValue) as fault:
+                log.error("%s-%d@%d is passed over: %s", message.topic, message.partition, message.offset, fault)
+                if isinstance(fault, NoValue):
+                    spoilt.append(key)
+                continue
+            good.append(event)
+        super().apply_changelog_batch(good)
+        for key in spoilt:  # what it was before, or that it is not, is written behind the garbage with the next commit
+            self._changed[key[0]].add(key)
+
+    def _row_key(self, message: Any) -> Any:
+        stamp_s = min(message.timestamp or 0.0, time.time())
+        return key_of(self.name, message.key, partition=message.partition, timestamp_ms=round(stamp_s * 1000))
 
     def _to_key(self, k: Any) -> Any:
-        return _read_key(k)
+        return _decode_key(k)
 
     def _to_value(self, v: Any) -> Any:
         return None if v is None else self._read(v)

@@ -154,3 +154,24 @@ def test_an_event_from_the_future_cannot_close_the_present():
     desk.count(2, call(4))
     assert desk.cost == 5
     assert [letter.code for letter in desk.letters()] == ["time_ahead"]
+
+
+def test_sums_beyond_64_bits_are_refused_and_what_was_counted_stays():
+    """The row could be written nowhere, so its commit would fail, and again after every restart."""
+    desk = Desk()
+    desk.count(0, call(5))
+    desk.count(1, call(9, cost_micro_usd=2**63 - 10))
+    desk.count(2, call(93, cost_micro_usd=2**62))
+    assert desk.cost == 5 + 2**63 - 10
+    assert [(letter.code, letter.offset) for letter in desk.letters()] == [("number_out_of_range", 2)]
+
+
+def test_an_event_of_the_far_future_closes_no_hour_though_its_record_says_so_too():
+    """Some brokers accept any time of a producer."""
+    desk = Desk()
+    desk.counter = Counter(desk.tables, desk.pages, clock_ms=lambda: NOON_MS)
+    desk.counter.take_over(0, dict.fromkeys(topics.LEDGER_SOURCES, 0))
+    desk.count(0, call(1, at_ms=10**15))
+    desk.count(1, call(2))
+    assert desk.cost == 2
+    assert [letter.code for letter in desk.letters()] == ["time_ahead"]
