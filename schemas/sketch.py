@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import ceil, log
+from typing import Any
 
 GROWTH = 1.1
+LAST = 500
+"""No duration of 64 bits is in a bucket behind it."""
 _PER_BUCKET = log(GROWTH)
 _SMALL = tuple(ceil(log(value) / _PER_BUCKET - 1e-9) if value else -1 for value in range(4096))
 
@@ -50,6 +53,13 @@ def as_json(counts: Mapping[int, int]) -> dict[str, int]:
     return {str(index): counts[index] for index in sorted(counts)}
 
 
-def from_json(value: Mapping[str, int] | None) -> dict[int, int]:
-    """The inverse of `as_json`; nothing for null."""
-    return {int(index): count for index, count in (value or {}).items()}
+def from_json(value: Any) -> dict[int, int]:
+    """The inverse of `as_json`; nothing for null, nor for what is no sketch."""
+    if not isinstance(value, Mapping):
+        return {}
+    try:
+        found = {int(index): count for index, count in value.items()}
+    except ValueError:
+        return {}
+    sound = all(-1 <= index <= LAST and type(count) is int and count >= 0 for index, count in found.items())
+    return found if sound else {}

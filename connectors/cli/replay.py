@@ -73,11 +73,12 @@ def build(replays: Replays) -> typer.Typer:
         processes: Annotated[
             int | None, typer.Option(min=1, help="Partitions worked on at once; all cores for long logs.")
         ] = None,
+        strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for records that cannot be read, too.")] = False,
         as_json: Json = False,
     ) -> None:
         """Fold conversation.events through today's reducer and compare what it decides with workflow.events.
 
-        Prints the first difference, both sides, and exits with 1 when there is one.
+        Prints the first difference, both sides, and exits with 1 when there is one. Garbage is named, counted, and none.
         """
         if files:
             done = [(file, console.call(lambda file=file: replays.verify_file(file))) for file in files]  # type: ignore[misc]
@@ -86,7 +87,7 @@ def build(replays: Replays) -> typer.Typer:
             done = [("", console.run(work))]
         for name, verified in done:
             _tell(name, verified, as_json)
-        if any(verified.difference for _, verified in done):
+        if any(verified.difference or (strict and verified.counts["unreadable"]) for _, verified in done):
             raise typer.Exit(1)
 
     @group.command()
@@ -99,6 +100,7 @@ def build(replays: Replays) -> typer.Typer:
         """Take whole conversations out of the log as a file that `hil replay verify` reads."""
         made = console.run(replays.record(file, conversations=conversation or [], workflow=workflow, limit=limit))
         left = f"; {made['left_out']} whose beginning retention has deleted are left out" if made["left_out"] else ""
+        left += f"; {made['unreadable']} records cannot be read and are no part of it" if made["unreadable"] else ""
         _print(f"{file}: {made['conversations']} conversations, {made['records']} records{left}")
 
     @group.command()
@@ -208,7 +210,11 @@ def _show(found: Found, form: Format) -> None:
 
 
 def clock(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    """A record's time is what its producer claims: also one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
 
 
 def _tell(name: str, verified: Verified, as_json: bool) -> None:
@@ -237,6 +243,7 @@ def _tell(name: str, verified: Verified, as_json: bool) -> None:
             ("passed_over", "passed over (in dead letters)"),
             ("left_out", "left out (conversations that began before)"),
             ("later", "outputs of later events"),
+            ("unreadable", "no decisions (passed over)"),
         )
         if counts[field]
     )

@@ -100,7 +100,7 @@ class Replays(Protocol):
     async def record(
         self, path: str, *, conversations: Sequence[str], workflow: str | None, limit: int | None
     ) -> Mapping[str, int]:
-        """Write a history; `conversations`, `records` and `left_out` say what is in it."""
+        """Write a history; `conversations`, `records`, `left_out` and `unreadable` say what is in it and what is not."""
         ...
 
     async def republish(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from connectors.postgres.pool import Pool
@@ -15,17 +16,17 @@ from schemas.sketch import from_json, merged, quantile
 Dimension = Literal["model", "agent", "workflow", "node"]
 _COLUMN: Mapping[Dimension, str] = {"model": "model", "agent": "agent", "workflow": "workflow", "node": "node_id"}
 _SUMS = """
-       sum(count)::bigint AS calls, sum(errors)::bigint AS errors, sum(cost_micro_usd)::bigint AS cost_micro_usd,
-       sum(input_text_tokens)::bigint AS input_text_tokens, sum(cached_text_tokens)::bigint AS cached_text_tokens,
-       sum(cache_write_text_tokens)::bigint AS cache_write_text_tokens, sum(output_text_tokens)::bigint AS output_text_tokens,
-       sum(reasoning_text_tokens)::bigint AS reasoning_text_tokens, sum(latency_ms)::bigint AS latency_ms,
+       sum(count) AS calls, sum(errors) AS errors, sum(cost_micro_usd) AS cost_micro_usd,
+       sum(input_text_tokens) AS input_text_tokens, sum(cached_text_tokens) AS cached_text_tokens,
+       sum(cache_write_text_tokens) AS cache_write_text_tokens, sum(output_text_tokens) AS output_text_tokens,
+       sum(reasoning_text_tokens) AS reasoning_text_tokens, sum(latency_ms) AS latency_ms,
        jsonb_agg(latency) AS sketches
 """
 _WHERE = "FROM cost_rollups WHERE kind = 'calls' AND hour >= $1 AND hour < $2"
 _CALLS = """
 SELECT requested_profile AS profile, selected_model AS model, workflow, node_id,
        input_text_tokens, cached_text_tokens, cache_write_text_tokens,
-       output_text_tokens, reasoning_text_tokens, sum(cost_micro_usd)::bigint AS cost_micro_usd, count(*)::bigint AS calls
+       output_text_tokens, reasoning_text_tokens, sum(cost_micro_usd) AS cost_micro_usd, count(*) AS calls
 FROM llm_routing_decisions WHERE occurred_at >= $1 AND occurred_at < $2
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """
@@ -85,12 +86,12 @@ class Costs:
             moment(since_ms),
             moment(until_ms),
         )
-        return [_row(dict(row)) for row in rows]
+        return [_row(_whole(row)) for row in rows]
 
     async def total(self, since_ms: int, until_ms: int) -> int:
         """Micro-dollars in the whole hours of [since, until)."""
         found = await self._pool.fetchval(
-            f"SELECT coalesce(sum(cost_micro_usd), 0)::bigint {_WHERE}",
+            f"SELECT coalesce(sum(cost_micro_usd), 0) {_WHERE}",
             moment(since_ms),
             moment(until_ms),
         )
@@ -99,7 +100,12 @@ class Costs:
     async def calls(self, since_ms: int, until_ms: int) -> list[Calls]:
         """Every attempt in [since, until), those with the same counts together."""
         rows = await self._pool.fetch(_CALLS, moment(since_ms), moment(until_ms))
-        return [Calls(**dict(row)) for row in rows]
+        return [Calls(**_whole(row)) for row in rows]
+
+
+def _whole(row: Any) -> dict[str, Any]:
+    """Sums are as large as they are: Postgres has them as decimals, so that one absurd row breaks no report."""
+    return {name: int(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 def _row(row: dict[str, Any]) -> CostRow:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from connectors.cli.ports import CannotGoOn
 from connectors.cli.replay_ports import LetterFilter, LetterRow, LettersSettled
+from schemas.codec import Undecodable, strict_json
 from streams.app.processors import clock_ms
 from streams.app.system import Application
 from streams.replay import letters
@@ -36,7 +36,7 @@ class Burials:
                 raise CannotGoOn(f"{len(found)} dead letters begin with {letter_id}: give more of the id")
             event = await letters.payload(bootstrap, found[0])
         body = event.model_dump(mode="json", exclude={"payload_base64"})
-        return _row(found[0]), body | {"payload": _payload(base64.b64decode(event.payload_base64))}
+        return _row(found[0]), body | {"payload": _payload(event.payload_base64)}
 
     async def settle_letters(
         self, action: Literal["retry", "discard"], wanted: LetterFilter, *, by: str, note: str, dry_run: bool
@@ -103,13 +103,17 @@ def _row(letter: letters.Letter) -> LetterRow:
     )
 
 
-def _payload(raw: bytes) -> Any:
-    """JSON, else text, else base64."""
+def _payload(payload_base64: str) -> Any:
+    """JSON, else text, else base64; as it is when it is not even that."""
+    try:
+        raw = base64.b64decode(payload_base64)
+    except ValueError:
+        return payload_base64[:PREVIEW_BYTES]
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(raw[:PREVIEW_BYTES]).decode()}
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return strict_json.parse_text(text)
+    except Undecodable:
         return text[:PREVIEW_BYTES]

@@ -23,6 +23,7 @@ from connectors.postgres.pool import Pool, open_pool
 from schemas.base import usd
 from schemas.events.ledger import HOUR_MS
 from schemas.topics import DAY_MS
+from schemas.workflow.definition import WorkflowDefinition
 from streams.app.processors import clock_ms
 from streams.app.system import Application
 from streams.app.words import in_words
@@ -49,7 +50,7 @@ class Costing:
         catalogue = self._catalogue(prices)
         instead = {name: [_model(catalogue, model) for model in models] for name, models in profiles.items()}
         async with self._pool() as pool:
-            needs = _needs(await pool.fetch(_DEFINITIONS))
+            needs = needs_of(await pool.fetch(_DEFINITIONS))
             calls = await Costs(pool).calls(since_ms, until_ms)
         recorded = [
             Recorded(each.profile, each.model, _usage(each), each.calls, each.cost_micro_usd, _asked(needs, each))
@@ -169,18 +170,23 @@ def _asked(needs: Needs, calls: Calls) -> frozenset[ModelCapability]:
     return needs.get((calls.workflow, calls.node_id), frozenset())
 
 
-def _needs(rows: Iterable[Any]) -> Needs:
-    """As the published definitions say."""
+def needs_of(rows: Iterable[Any]) -> Needs:
+    """As the published definitions say. What is none was published by somebody else, and no run has used it."""
     found: dict[tuple[str, str], frozenset[ModelCapability]] = {}
     for row in rows:
-        types = json.loads(row["agent_types"])
-        for node in json.loads(row["definition"])["workflow"]["nodes"]:
-            config = node.get("config") or {}
+        try:
+            types = json.loads(row["agent_types"])
+            definition = WorkflowDefinition.model_validate_json(row["definition"])
+        except ValueError:
+            continue
+        if not isinstance(types, dict):
+            continue
+        for node in definition.workflow.nodes:
             needs: set[ModelCapability] = set()
-            if (config.get("tools") or config.get("allowed_tools")) and types.get(node["agent"]) in ("reasoning", "supervisor"):
+            if node.config.tool_specs and types.get(node.agent) in ("reasoning", "supervisor"):
                 needs.add("tools")
-            if config.get("output_schema"):
+            if node.config.output_schema:
                 needs.add("structured_output")
             for workflow in (f"{row['name']}@{row['version']}", row["name"]):
-                found[workflow, node["id"]] = frozenset(needs)
+                found[workflow, node.id] = frozenset(needs)
     return found

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from connectors.cli.ports import Addresses, Seen
-from schemas.codec import Undecodable, decode, decode_inbound
+from schemas.codec import Undecodable, decode, decode_inbound, strict_json
 from schemas.events import DeadLetter
 from schemas.topics import CUSTOMER_MESSAGES
 from streams.runtime import Outgoing, Publisher, Record, tail
@@ -68,8 +67,12 @@ def seen(record: Record) -> Seen:
 
 
 def _payload(letter: DeadLetter) -> Any:
-    raw = base64.b64decode(letter.payload_base64)
+    """JSON, else text; whoever wrote the letter may have put anything there."""
     try:
-        return json.loads(raw)
+        raw = base64.b64decode(letter.payload_base64)
     except ValueError:
+        return letter.payload_base64[:PREVIEW_BYTES]
+    try:
+        return strict_json.parse(raw)
+    except Undecodable:
         return raw[:PREVIEW_BYTES].decode(errors="replace")

@@ -49,12 +49,16 @@ class Replaying(Burials):
         wanted = _wanted(period)
         async with (
             self._application.attached() as gateway,
-            window(_bootstrap(gateway), period.topic, start, end, partitions=list(period.partitions) or None) as log,
+            window(
+                _bootstrap(gateway), period.topic, start, end, partitions=list(period.partitions) or None, progress=note
+            ) as log,
         ):
             for cut in log.cuts:
                 note(str(cut))
             async with aclosing(_records(log, wanted, period.limit, follow)) as records:
                 yield (Found(seen(record), record.value or b"") async for record in records)
+            if log.disorder.records:
+                note(f"{period.topic}: {log.disorder}")
 
     async def verify(
         self, start: str, *, partitions: Sequence[int], limit: int | None, processes: int | None, progress: Report
@@ -79,13 +83,14 @@ class Replaying(Burials):
 
     def verify_file(self, path: str) -> Verified:
         began = time.monotonic()
+        notes: list[str] = []
         try:
-            counts = verify_history(read(Path(path)))
+            counts = verify_history(read(Path(path)), note=notes.append)
         except NoHistory as error:
             raise CannotGoOn(str(error)) from error
         except Differs as found:
             return Verified(asdict(Counts()), time.monotonic() - began, str(found), found.difference.as_json())
-        return Verified(asdict(counts), time.monotonic() - began, None)
+        return Verified(asdict(counts), time.monotonic() - began, None, notes=notes)
 
     async def record(
         self, path: str, *, conversations: Sequence[str], workflow: str | None, limit: int | None
@@ -98,7 +103,12 @@ class Replaying(Burials):
             write(Path(path), made.history)
         except OSError as error:
             raise CannotGoOn(f"cannot write {path}: {error.strerror}. Name a file in a folder that can be written.") from error
-        return {"conversations": made.conversations, "records": len(made.history.records), "left_out": made.left_out}
+        return {
+            "conversations": made.conversations,
+            "records": len(made.history.records),
+            "left_out": made.left_out,
+            "unreadable": made.unreadable,
+        }
 
     async def republish(
         self, period: Period, target: str, *, confirmed: str | None, create: bool, dry_run: bool, note: Report
@@ -121,9 +131,8 @@ class Replaying(Burials):
                 wanted=_wanted(period),
                 limit=period.limit,
                 dry_run=dry_run,
+                note=note,
             )
-        for cut in done.cuts:
-            note(cut)
         return {"records": done.records, "bytes": done.bytes, "replay_id": replay_id}
 
     async def rerun(

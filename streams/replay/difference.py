@@ -12,12 +12,11 @@ from schemas.base import Event
 WIDTH = 2_000
 """Characters of one value that are shown."""
 
-Kind = Literal["missing", "unexpected", "changed", "unreadable"]
+Kind = Literal["missing", "unexpected", "changed"]
 _SAYS: Mapping[Kind, str] = {
     "missing": "today's reducer decides this, and the log does not have it",
     "unexpected": "the log has this, and today's reducer does not decide it",
     "changed": "today's reducer decides this differently from the log",
-    "unreadable": "this record of the log cannot be read",
 }
 
 

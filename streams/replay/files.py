@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
-from schemas.codec import Undecodable
-from schemas.events import WorkflowPublished
+from schemas.codec import Undecodable, decode
+from schemas.events import DeadLetter, WorkflowPublished
 from schemas.topics import CONVERSATION_EVENTS, DEAD_LETTERS, WORKFLOW_DEFINITIONS, WORKFLOW_EVENTS
 from streams.core.graph import Graph
 from streams.definitions import Definitions
@@ -19,8 +19,11 @@ CONVERSATIONS = "hil.conversations"
 """The processor whose decisions are verified: its consumer group, and its name in dead letters."""
 
 
-def verify_history(history: History) -> Counts:
-    """Fold each partition of a history. Raises Differs at the first difference of the first partition that has one."""
+def verify_history(history: History, *, note: Callable[[str], None] = lambda line: None) -> Counts:
+    """Fold each partition of a history. Raises Differs at the first difference of the first partition that has one.
+
+    `note` is told what was passed over.
+    """
     graphs, _ = graphs_of(history.of(WORKFLOW_DEFINITIONS))
     dead = buried(history.of(DEAD_LETTERS))
     events, outputs = _partitions(history.of(CONVERSATION_EVENTS)), _partitions(history.of(WORKFLOW_EVENTS))
@@ -33,6 +36,8 @@ def verify_history(history: History) -> Counts:
             verification.output(record)
         verification.end()
         total.add(verification.counts)
+        for line in verification.notes:
+            note(line)
     return total
 
 
@@ -53,11 +58,12 @@ def buried(letters: Iterable[Lying]) -> frozenset[tuple[int, int]]:
     """(partition, offset) of the events that their processor sent to dead letters instead of deciding about them."""
     found = set()
     for letter in letters:
-        if letter.value is None or CONVERSATION_EVENTS.encode() not in letter.value:
+        if CONVERSATION_EVENTS.encode() not in (letter.value or b""):
             continue
-        body = json.loads(letter.value)
-        if body.get("topic") == CONVERSATION_EVENTS and body.get("processor") == CONVERSATIONS:
-            found.add((body["partition"], body["offset"]))
+        with suppress(Undecodable):
+            event = decode(letter.value, letter.headers)
+            if isinstance(event, DeadLetter) and (event.topic, event.processor) == (CONVERSATION_EVENTS, CONVERSATIONS):
+                found.add((event.partition, event.offset))
     return frozenset(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 MS_DIGITS = 12
@@ -13,13 +13,21 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)(?:\s+ago)?")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
+def moment(ms: int) -> str:
+    """A record's time in ISO 8601, to the millisecond; a producer may claim one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
+
+
 class NoPlace(ValueError):
     """The text says no place. The message says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """In every partition: its `beginning` or `end`, an `offset`, or the first record not older than a `time` in ms."""
+    """In every partition: its `beginning` or `end`, an `offset`, or a `time` in ms, which each record is held against."""
 
     kind: Literal["beginning", "end", "offset", "time"]
     value: int = 0

@@ -21,7 +21,6 @@ RESENDABLE = frozenset({CUSTOMER_MESSAGES})
 class Republished:
     records: int
     bytes: int
-    cuts: tuple[str, ...]
 
 
 def check_target(source: str, target: str, *, confirmed: str | None) -> None:
@@ -54,14 +53,19 @@ async def republish(
     wanted: Callable[[Record], bool] = lambda record: True,
     limit: int | None = None,
     dry_run: bool = False,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Republished:
-    """Copy what `wanted` keeps, in the order of time; keys decide the partition. Returns once all of it is durable."""
+    """Copy what `wanted` keeps, in the order of time; keys decide the partition. Returns once all of it is durable.
+
+    `note` is told what retention has cut off, what lies out of order, and how far a long copy has come.
+    """
     records = size = 0
     waiting: list[Outgoing] = []
     if not dry_run:
         await partition_counts(bootstrap, [target])  # says at once when there is no such topic
-    async with window(bootstrap, source, start, end, partitions=partitions) as period:
-        cuts = tuple(str(cut) for cut in period.cuts)
+    async with window(bootstrap, source, start, end, partitions=partitions, progress=note) as period:
+        for cut in period.cuts:
+            note(str(cut))
         async for record in period.by_time():
             if not wanted(record):
                 continue
@@ -74,9 +78,11 @@ async def republish(
                 waiting.clear()
             if records == limit:
                 break
+        if period.disorder.records:
+            note(f"{source}: {period.disorder}")
     if waiting:
         await publisher.send(waiting)
-    return Republished(records, size, cuts)
+    return Republished(records, size)
 
 
 def _copy(record: Record, target: str, replay_id: str) -> Outgoing:

@@ -24,6 +24,8 @@ from streams.core.reducer import decide
 from streams.core.state import Conversation
 from streams.replay.difference import Difference, Differs, Kind
 
+SHOWN = 20
+"""Records that are named among those passed over; the rest are counted."""
 REMEMBERED = 200_000
 """Outputs of a partition whose repeats are known, at least. A crash repeats a few thousand at most, however much later."""
 FINGERPRINT = slice(2, 10)
@@ -42,7 +44,7 @@ class Lying(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Iterable[tuple[str, bytes]]: ...
+    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
 class Known(Enum):
@@ -70,6 +72,8 @@ class Counts:
     """Events that went to dead letters instead of being decided."""
     later: int = 0
     """Outputs whose causes lie behind the end of the period."""
+    unreadable: int = 0
+    """Records among the outputs that are no decision of ours: garbage is no difference."""
 
     def add(self, other: Counts) -> None:
         for name in self.__slots__:
@@ -88,6 +92,8 @@ class Verification:
     dead: Collection[tuple[int, int]] = frozenset()
     """(partition, offset) of the events that went to dead letters."""
     counts: Counts = field(default_factory=Counts)
+    notes: list[str] = field(default_factory=list)
+    """Of what was passed over: where it lies, and why. The first SHOWN."""
     _states: dict[str, Conversation] = field(default_factory=dict)
     _known: dict[str, Known] = field(default_factory=dict)
     _expected: deque[tuple[Decided, int, int]] = field(default_factory=deque)
@@ -149,6 +155,18 @@ class Verification:
         self._causes.append(event.id)
         self._expected += [(output, partition, offset) for output in decision.outputs if isinstance(output, Decided)]
 
+    def before(self, record: Lying) -> None:
+        """An event whose own time is before the period, though it lies within: its conversation has begun before the period."""
+        try:
+            name = decode(record.value, record.headers).conversation_id
+        except Undecodable:
+            return
+        if self.whole or name in self._known:
+            self.event(record)
+        else:
+            self._known[name] = Known.LEFT_OUT
+            self.counts.left_out += 1
+
     def _begins(self, name: str, event: Event) -> bool:
         """The first event of a conversation. False: it began before the period."""
         if self.whole:
@@ -201,13 +219,18 @@ class Verification:
 
     def _repeat(self, claimed: tuple[int, bytes], record: Lying, value: bytes) -> None:
         """The same id again. The same bytes too, unless another version of the schema wrote them."""
-        if claimed[0] != hash(value) and claimed[1] == value[FINGERPRINT]:
-            raise self._differs("changed", record, reason="the log has this id twice, with different content")
+        if claimed[0] != hash(value):
+            if self._read(record) is None:
+                return
+            if claimed[1] == value[FINGERPRINT]:
+                raise self._differs("changed", record, reason="the log has this id twice, with different content")
         self.counts.repeats += 1
 
     def _same(self, expected: Decided, record: Lying, partition: int, offset: int) -> bool:
-        """The bytes differ: compare what the writer's schema had. False: the conversation began before the period."""
+        """The bytes differ: compare what the writer's schema had. False: the record says nothing about what is expected."""
         recorded = self._read(record)
+        if recorded is None:
+            return False
         fields = {}
         for field_name in sorted(written_fields(record.value or b"") & type(expected).model_fields.keys()):
             today, then = getattr(expected, field_name), getattr(recorded, field_name, None)
@@ -225,6 +248,8 @@ class Verification:
     def _stranger(self, record: Lying) -> None:
         """Neither expected next nor a repeat."""
         recorded = self._read(record)
+        if recorded is None:
+            return
         name = recorded.conversation_id
         if not self.whole and (name not in self._known or self._known[name] is Known.LEFT_OUT or self._leave_out(name)):
             return
@@ -232,6 +257,9 @@ class Verification:
         if cause in self._raised:
             raise self._differs("unexpected", record, recorded=recorded, reason=self._raised[cause])
         if self._expected:
+            if not self.complete and name not in self._states and cause not in self._causes:
+                self._pass_over(record, f"it decides about {name[:100]!r}, of which no event is known")
+                return
             expected, partition, offset = self._expected[0]
             kind: Kind = "missing" if any(item.id == recorded.id for item, _, _ in self._expected) else "unexpected"
             raise self._differs(kind, record, expected=expected, recorded=recorded, cause=(partition, offset))
@@ -251,11 +279,22 @@ class Verification:
         self.counts.conversations -= 1
         return True
 
-    def _read(self, record: Lying) -> Event:
+    def _read(self, record: Lying) -> Decided | None:
+        """None for what is no decision, whoever has put it there."""
         try:
-            return decode(record.value, record.headers)
+            event = decode(record.value, record.headers)
         except Undecodable as error:
-            raise self._differs("unreadable", record, reason=f"{error.code}: {error.reason}") from None
+            self._pass_over(record, f"{error.code}: {error.reason}")
+            return None
+        if isinstance(event, Decided):
+            return event
+        self._pass_over(record, f"{event.TYPE} does not belong there")
+        return None
+
+    def _pass_over(self, record: Lying, why: str) -> None:
+        self.counts.unreadable += 1
+        if len(self.notes) < SHOWN:
+            self.notes.append(f"{record.topic}-{record.partition}@{record.offset} is no decision and is passed over: {why}")
 
     def _differs(
         self,
@@ -297,5 +336,5 @@ def _comparable(recorded: object) -> bool:
 def _id(record: Lying) -> str:
     for name, value in record.headers:
         if name == "ce_id":
-            return value.decode()
+            return (value or b"").decode(errors="replace")
     return ""

@@ -77,7 +77,7 @@ async def verify_log(
         raise RuntimeFailed(f"{CONVERSATION_EVENTS} has the partitions 0 to {count - 1}: there is no partition {missing[0]}")
     decided = await committed(bootstrap, CONVERSATIONS, [TopicPartition(CONVERSATION_EVENTS, number) for number in chosen])
     definitions = tuple(await everything(bootstrap, WORKFLOW_DEFINITIONS))
-    dead = buried(await everything(bootstrap, DEAD_LETTERS))
+    dead = await dead_of(bootstrap)
     jobs = [
         Job(
             bootstrap,
@@ -101,6 +101,15 @@ async def verify_log(
             break
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+async def dead_of(bootstrap: str) -> frozenset[tuple[int, int]]:
+    """(partition, offset) of the events that went to dead letters; the letters themselves may be large, and many."""
+    found: set[tuple[int, int]] = set()
+    async with tail(bootstrap, [DEAD_LETTERS], "earliest", until_end=True) as letters:
+        async for letter in letters:
+            found |= buried([letter])
+    return frozenset(found)
 
 
 async def everything(bootstrap: str, topic: str) -> list[Record]:
@@ -148,6 +157,9 @@ async def _verify(job: Job, progress: Callable[[str], None]) -> Outcome:
             await _Fold(job, verification, events, outputs, progress).run()
         except Differs as found:
             outcome.difference = found.difference
+        outcome.notes += verification.notes
+        if events.disorder.records:
+            outcome.notes.append(f"{CONVERSATION_EVENTS}-{job.partition}: {events.disorder}")
     return outcome
 
 
@@ -180,7 +192,10 @@ class _Fold:
         total = len(self.events)
         async for batch in self.events.batches():
             for raw in batch if left is None else batch[:left]:
-                verification.event(raw)
+                if self.events.takes(raw):
+                    verification.event(raw)
+                else:
+                    verification.before(raw)
             await self._claim()
             self._tell(total)
             if left is not None:

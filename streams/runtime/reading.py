@@ -69,7 +69,7 @@ class Reader:
         return dict(await self._consumer.end_offsets(list(self.partitions)))
 
     async def offsets_at(self, timestamp_ms: int) -> dict[TopicPartition, int]:
-        """The first offsets not older than a time; the end where there is none."""
+        """The first offsets not older than a time, whatever the order of times; the end where there is none."""
         ends = await self.ends()
         found = await self._consumer.offsets_for_times(dict.fromkeys(self.partitions, timestamp_ms))
         return {
@@ -85,9 +85,9 @@ class Reader:
         for partition, offset in offsets.items():
             self._consumer.seek(partition, offset)
 
-    async def read(self, timeout_ms: int) -> list[Any]:
-        """What has arrived, or nothing after the timeout: aiokafka's records, in order per partition."""
-        fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
+    async def read(self, timeout_ms: int, only: Sequence[TopicPartition] = ()) -> list[Any]:
+        """What has arrived, or nothing after the timeout: aiokafka's records, in order per partition. `only` of these, if any."""
+        fetched = await self._consumer.getmany(*only, timeout_ms=timeout_ms)
         return [raw for records in fetched.values() for raw in records]
 
     async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:

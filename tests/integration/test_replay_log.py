@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,74 @@ async def test_a_period_is_half_open_by_time_and_by_offset(world: World):
     assert await values(world, name, Place("offset", 1), Place("offset", 2)) == list("23")
     assert await values(world, name, END) == []
     assert await values(world, name, Place("time", 1_000_000_004_000), Place("time", 1_000_000_001_000)) == []
+
+
+async def stamped(world: World, *minutes: float) -> tuple[str, int]:
+    """A topic whose records 0, 1, … lie on one partition, each so many minutes from a moment, which is returned in ms."""
+    await world.create(1, names=["log"])
+    name, noon_ms = world.topic("log"), time.time_ns() // 1_000_000 - 3_600_000
+    for at, minute in enumerate(minutes):
+        stamp = noon_ms + round(minute * 60_000)
+        await world.publisher.send([Outgoing(name, b"k", str(at).encode(), partition=0, timestamp_ms=max(0, stamp))])
+    return name, noon_ms
+
+
+FOREVER_AGO = -(10.0**9)
+"""Minutes: before 1970, which `stamped` makes 1970."""
+
+
+async def test_a_period_has_each_record_of_its_time_whatever_the_order(world: World):
+    """One producer's clock is 50 minutes ahead, another's stands at 1970: nothing behind their records is lost."""
+    minutes = (50, 0, 1, FOREVER_AGO, 2, 61, 3, -5, 4, 59.9)
+    name, noon_ms = await stamped(world, *minutes)
+    first, last = Place("time", noon_ms), Place("time", noon_ms + 5 * 60_000)
+    assert sorted(await values(world, name, first, last)) == list("12468")
+    assert sorted(await values(world, name, first)) == list("01245689")
+    assert sorted(await values(world, name, BEGINNING, first)) == list("37")
+    for minute in (-6, -4, 0, 2.5, 50, 60, 62):  # what the broker finds for a time never lies behind a record of the period
+        since = Place("time", noon_ms + round(minute * 60_000))
+        wanted = [str(at) for at, its in enumerate(minutes) if its >= minute]
+        assert sorted(await values(world, name, since)) == wanted
+
+
+async def test_times_out_of_order_are_said_once_with_how_many_and_by_how_much(world: World):
+    name, noon_ms = await stamped(world, 50, 0, 50.001, 49.99)
+    async with window(world.bootstrap, name, Place("time", noon_ms)) as log:
+        assert len([record async for record in log.by_time()]) == 4
+    assert str(log.disorder).startswith("1 records lie behind later ones, by up to 3,000 s")
+
+
+async def test_a_copy_of_a_period_has_what_the_period_has(world: World):
+    name, noon_ms = await stamped(world, 50, 0, 1, 61, 2)
+    await world.create(1, names=["copy"])
+    notes: list[str] = []
+    done = await republish(
+        world.bootstrap,
+        world.publisher,
+        name,
+        world.topic("copy"),
+        replay_id="r",
+        start=Place("time", noon_ms),
+        end=Place("time", noon_ms + 5 * 60_000),
+        note=notes.append,
+    )
+    assert done.records == 3
+    assert sorted(await values(world, world.topic("copy"))) == list("124")
+    assert any("out of" in note or "behind later ones" in note for note in notes)
+
+
+async def test_a_partition_that_runs_ahead_does_not_have_the_others_held_in_memory(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Its first record is the last of all, so what lies behind it waits: no more of it is read than there is room for."""
+    monkeypatch.setattr("streams.replay.window.WAITING_BYTES", 1)
+    await world.create(2, names=["log"])
+    name = world.topic("log")
+    now_ms = time.time_ns() // 1_000_000
+    stamps = [(0, now_ms), *((0, now_ms - 5_000 + at) for at in range(50)), *((1, now_ms - 4_000 + at) for at in range(50))]
+    await world.publisher.send(
+        Outgoing(name, b"k", str(at).encode(), partition=partition, timestamp_ms=stamp)
+        for at, (partition, stamp) in enumerate(stamps)
+    )
+    assert len(await values(world, name)) == len(stamps)
 
 
 async def test_a_partition_that_is_not_there_is_said(world: World):

@@ -188,15 +188,15 @@ def _with_wrong_types(name: str) -> bytes:
 def _with_extremes(name: str) -> bytes:
     """Every field at an extreme of its type: events that can be read, and that nobody would write."""
     fields = event_types()[name].model_fields.items()
-    return json.dumps({field_name: _extreme(described.annotation) for field_name, described in fields}).encode()
+    return json.dumps({field_name: _extreme(described.annotation, name) for field_name, described in fields}).encode()
 
 
-def _extreme(kind: Any) -> Any:
+def _extreme(kind: Any, name: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return inner[-1]
     if inner and origin in (Union, UnionType):
-        return _extreme(inner[0])
+        return _extreme(inner[0], name)
     if kind is bool:
         return True
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -204,7 +204,7 @@ def _extreme(kind: Any) -> Any:
     if kind in (int, float, Decimal):
         return 2**63 - 1
     if kind is str:
-        return "nul \0 and \x1b[2J " + "\u202e" + "x" * 300
+        return f"{name} " + "nul \0 and \x1b[2J " + "\u202e" + "x" * 300
     if origin in (list, tuple):
         return []
     return {}

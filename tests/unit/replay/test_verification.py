@@ -8,13 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.base import Event
-from schemas.codec import decode, encode
+from schemas.codec import Undecodable, decode, encode
 from schemas.events import NodeFinished, NodeRequested, Outcome, RunFinished, RunStarted
+from schemas.events.workflow import Decided
 from schemas.topics import CONVERSATION_EVENTS
 from streams.core.reducer import decide
 from streams.replay.difference import Difference, Differs
-from streams.replay.verification import Verification
+from streams.replay.verification import SHOWN, Verification
 from streams.runtime import Record
+from tests.support.garbage import kinds
 from tests.support.lying import check, events_of, lying, outputs_of, renumbered
 from tests.support.play import Play, graph
 
@@ -208,11 +210,51 @@ def test_outputs_of_events_behind_the_end_are_left_for_later():
     assert check(verification(), events[:1], outputs).later > 0
 
 
-def test_an_unreadable_output_is_a_difference():
+def test_a_decision_that_cannot_be_read_any_more_is_missing():
     play = played()
     outputs = outputs_of(play)
     outputs[1] = replace(outputs[1], value=outputs[1].value[:14] if outputs[1].value else None)
-    assert difference(events_of(play), outputs).kind == "unreadable"
+    assert difference(events_of(play), outputs).kind == "missing"
+
+
+@pytest.mark.parametrize("ids", ["of nobody", "of decisions"])
+@pytest.mark.parametrize("complete", [False, True])
+def test_garbage_between_the_decisions_is_passed_over_with_a_word(ids: str, complete: bool):
+    """Its header may name a decision that has been, or one that is to come."""
+    play = played()
+    outputs = outputs_of(play)
+    names = [decode(record.value, record.headers).id.encode() for record in outputs]
+    littered: list[Record] = []
+    for at_, piece in enumerate(sorted(kinds(), key=lambda piece: piece.name)):
+        if at_ % 20 == 0 and outputs:
+            littered.append(outputs.pop(0))
+        headers = [(name, value) for name, value in piece.headers if name != "ce_id"] if ids == "of decisions" else piece.headers
+        named = (("ce_id", names[at_ % len(names)]),) if ids == "of decisions" else ()
+        littered.append(Record("workflow.events", 0, 0, 5, piece.key, piece.value, (*headers, *named)))  # type: ignore[arg-type]
+    garbage = [record for record in littered if not read_as_decision(record)]
+    mine = [record for record in littered if read_as_decision(record) and record.key == b"c1"]
+    checked = verification(complete=complete)
+    counts = check(checked, events_of(play), renumbered([*garbage[:150], *mine[:3], *garbage[150:], *mine[3:], *outputs]))
+    assert counts.outputs == len(names)
+    assert counts.unreadable == len(garbage)
+    assert len(checked.notes) == SHOWN
+    assert "workflow.events-0@" in checked.notes[0]
+
+
+def read_as_decision(record: Record) -> bool:
+    try:
+        return isinstance(decode(record.value, record.headers), Decided)
+    except Undecodable:
+        return False
+
+
+def test_a_decision_about_a_conversation_nobody_knows_was_put_there_by_somebody_else():
+    play = played()
+    outputs = outputs_of(play)
+    foreign = rewritten(outputs[0], conversation_id="nobody", cause_id="nothing", id="foreign")
+    foreign = replace(foreign, headers=tuple((n, b"foreign" if n == "ce_id" else v) for n, v in foreign.headers))
+    counts = check(verification(), events_of(play), renumbered([outputs[0], foreign, *outputs[1:]]))
+    assert (counts.outputs, counts.unreadable) == (len(outputs), 1)
 
 
 def test_a_reducer_that_raises_where_it_once_decided_differs(monkeypatch: pytest.MonkeyPatch):
