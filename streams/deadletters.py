@@ -15,7 +15,8 @@ KEPT_BYTES = 262_144
 KEPT_CHARACTERS = 1_024
 """Of the key, and of each header's name and value."""
 KEPT_HEADERS = 64
-"""A letter must always fit on its topic, or the record would stop its processor for ever."""
+"""A letter must always fit on its topic, or the record would stop its processor for ever. Of a name that comes twice the first
+is kept, which is the one that readers heed."""
 
 
 def dead_letter(record: Record, processor: str, code: str, reason: str, attempts: int) -> Outgoing:
@@ -32,7 +33,7 @@ def dead_letter(record: Record, processor: str, code: str, reason: str, attempts
         code=code,
         reason=reason[: 4 * KEPT_CHARACTERS].encode(errors="replace").decode(),
         attempts=attempts,
-        headers={name[:KEPT_CHARACTERS]: _text(raw) for name, raw in record.headers[:KEPT_HEADERS]},
+        headers={name[:KEPT_CHARACTERS]: _text(raw) for name, raw in reversed(record.headers[:KEPT_HEADERS])},
         record_key=_text(record.key) if record.key is not None else None,
         payload_base64=base64.b64encode(value[:KEPT_BYTES]).decode(),
         payload_bytes=len(value),

@@ -49,7 +49,7 @@ def build(replays: Replays) -> typer.Typer:
     ) -> None:
         """The open letters, oldest first."""
         wanted = _filter(ids, code, topic, processor, conversation, start, end, settled=None if all_ else False)
-        rows = console.run(replays.letters(wanted))
+        rows = console.run(replays.letters(wanted, console.report))
         for row in rows:
             _print(json.dumps(asdict(row), ensure_ascii=False) if as_json else _line(row))
         if not rows:

@@ -144,6 +144,26 @@ def build(replays: Replays) -> typer.Typer:
         reused = ", ".join(taken["node_id"] for taken in done["request"]["nodes"]) or "nothing"
         _print(f"{'would be asked for' if dry_run else 'asked for'}: run {done['run_id']}, from {node}, taking over {reused}")
 
+    @group.command()
+    def restore(
+        conversation: Annotated[
+            str, typer.Argument(help="A conversation whose messages go to dead letters as state_unreadable.")
+        ],
+        forget: Annotated[
+            bool, typer.Option("--forget", help="Let it begin anew instead, where the log no longer has its beginning.")
+        ] = False,
+        dry_run: DryRun = False,
+    ) -> None:
+        """Make the state of a conversation again from the log, when its changelog has something else under its key."""
+        done = console.run(replays.restore(conversation, forget=forget, dry_run=dry_run))
+        made = "forgotten" if forget else f"made again from {done['events']:,} events, {done['messages']:,} messages and answers"
+        _print(f"{conversation}: {'would be ' if dry_run else ''}{made}")
+        if not dry_run:
+            console.report(
+                "start the process of `hil conversations` again, then type "
+                f"`hil dead-letters retry --code state_unreadable --conversation {conversation}` ({done['letters']} letters)"
+            )
+
     return group
 
 

@@ -115,11 +115,17 @@ class Replays(Protocol):
         """`run_id`, `request`, and the new run's `response` when it was waited for."""
         ...
 
+    async def restore(self, conversation: str, *, forget: bool, dry_run: bool) -> Mapping[str, int]:
+        """Write the state of a conversation anew; `partition`, `events`, `messages` and open `letters` say what it is made of."""
+        ...
+
     async def rebuild(self, *, accept_loss: bool, report: Report) -> Mapping[str, Any]:
         """`records`, `seconds` and `taken_over`. Raises CannotGoOn when rows would be lost for good."""
         ...
 
-    async def letters(self, wanted: LetterFilter) -> list[LetterRow]: ...
+    async def letters(self, wanted: LetterFilter, note: Report = ...) -> list[LetterRow]:
+        """`note` is told of records on the topic that are no letters."""
+        ...
 
     async def letter(self, letter_id: str) -> tuple[LetterRow, Mapping[str, Any]]:
         """A letter and the whole event, its payload decoded as far as it can be under `payload`."""

@@ -62,6 +62,8 @@ _THE_EVENTS_FAULT = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     ValueError,  # asyncpg's own, for a value that does not fit its column's type
+    ArithmeticError,
+    TypeError,
 )
 """What is said to a row that Postgres can never hold. Everything else is a fault of the database or of ours, and stops us."""
 

@@ -14,6 +14,8 @@ from typing import Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _LATEST_MS = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_EARLIEST_MS = (_EARLIEST - _EPOCH) // timedelta(milliseconds=1)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """NUL and lone surrogates: legal in JSON strings, refused by Postgres."""
 REPLACEMENT = "\ufffd"
@@ -30,19 +32,20 @@ def json_text(value: Any) -> str:
     NaN and infinities become null, as in ECMAScript; what is nested too deeply to write becomes a note that says so.
     """
     try:
-        text = _dumps(value)
-        if "\\u0000" in text or _UNSTORABLE.search(text):
-            text = _dumps(_clean(value))
-        return text
-    except ValueError:  # not finite somewhere
-        return _dumps(_clean(value))
+        try:
+            text = _dumps(value)
+        except ValueError:  # not finite somewhere
+            return _dumps(_clean(value))
+        return _dumps(_clean(value)) if "\\u0000" in text or _UNSTORABLE.search(text) else text
     except RecursionError:
         return _dumps({"not_stored": "nested too deeply"})
 
 
 def moment(ms: int) -> datetime:
-    """Milliseconds since 1970 as a timestamp, exactly; the end of the calendar for what lies beyond."""
-    return _LATEST if ms > _LATEST_MS else _EPOCH + timedelta(milliseconds=ms)
+    """Milliseconds since 1970 as a timestamp, exactly; an end of the calendar for what lies beyond."""
+    if _EARLIEST_MS <= ms <= _LATEST_MS:
+        return _EPOCH + timedelta(milliseconds=ms)
+    return _LATEST if ms > 0 else _EARLIEST
 
 
 def millis(at: datetime | None) -> int | None:

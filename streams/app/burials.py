@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from connectors.cli.ports import CannotGoOn
+from connectors.cli.ports import CannotGoOn, Report
 from connectors.cli.replay_ports import LetterFilter, LetterRow, LettersSettled
 from schemas.codec import Undecodable, strict_json
 from streams.app.processors import clock_ms
@@ -22,9 +22,10 @@ class Burials:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def letters(self, wanted: LetterFilter) -> list[LetterRow]:
+    async def letters(self, wanted: LetterFilter, note: Report = lambda line: None) -> list[LetterRow]:
         async with self._application.attached() as gateway:
-            return [_row(letter) for letter in await letters.find(gateway.addresses.kafka_bootstrap, _filter(wanted))]
+            found = await letters.find(gateway.addresses.kafka_bootstrap, _filter(wanted), note=note)
+        return [_row(letter) for letter in found]
 
     async def letter(self, letter_id: str) -> tuple[LetterRow, Mapping[str, Any]]:
         async with self._application.attached() as gateway:

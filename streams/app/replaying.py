@@ -24,7 +24,7 @@ from streams.app.gateway import KafkaGateway, seen
 from streams.app.processors import clock_ms
 from streams.app.system import Application
 from streams.projector import Projector
-from streams.replay import recording, republish, rerun
+from streams.replay import recording, republish, rerun, restoring
 from streams.replay.difference import Differs
 from streams.replay.files import verify_history
 from streams.replay.history import NoHistory, read, write
@@ -148,6 +148,11 @@ class Replaying(Burials):
                 if wait_seconds is not None:
                     answer["response"] = await _response(responses, answer["run_id"], wait_seconds)
         return answer
+
+    async def restore(self, conversation: str, *, forget: bool, dry_run: bool) -> Mapping[str, int]:
+        async with self._application.attached() as gateway, Publisher(_bootstrap(gateway)) as publisher:
+            work = restoring.forget if forget else restoring.restore
+            return asdict(await work(_bootstrap(gateway), publisher, conversation, dry_run=dry_run))
 
     async def rebuild(self, *, accept_loss: bool, report: Report) -> Mapping[str, Any]:
         async with self._application.attached() as gateway:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from schemas.codec import Undecodable, decode
 from schemas.events import DeadLetter, DeadLetterSettled
 from schemas.ids import derive
-from schemas.topics import DEAD_LETTERS
-from streams.deadletters import KEPT_BYTES
+from schemas.topics import DEAD_LETTERS, TOPICS
+from streams.deadletters import KEPT_BYTES, KEPT_CHARACTERS, KEPT_HEADERS
 from streams.origin import DEAD_LETTER_ID, again
 from streams.replay.place import Place
 from streams.replay.window import window
-from streams.runtime import Outgoing, Publisher, RuntimeFailed
+from streams.runtime import Outgoing, Publisher, RuntimeFailed, TooLarge
+from streams.runtime.reading import partition_counts
 from streams.wire import outgoing
 
 BATCH = 200
+SHOWN = 5
+"""Records that are named among those that are no letters."""
 REPLACED = "\ufffd"
 """Stands in a letter for bytes that were no text: key and headers then have to come from the record itself."""
 
@@ -79,16 +82,20 @@ class Settled:
     """Letters that stay open, and why."""
 
 
-async def find(bootstrap: str, wanted: Filter) -> list[Letter]:
-    """The letters a filter keeps, in the order of their burial."""
+async def find(bootstrap: str, wanted: Filter, *, note: Callable[[str], None] = lambda line: None) -> list[Letter]:
+    """The letters a filter keeps, in the order of their burial. `note` is told of records on the topic that are none."""
     found: dict[str, Letter] = {}
     ends: dict[str, DeadLetterSettled] = {}
+    strange = 0
     async with window(bootstrap, DEAD_LETTERS) as period:
         async for batch in period.batches():
             for raw in batch:
                 try:
                     event = decode(raw.value, raw.headers)
-                except Undecodable:
+                except Undecodable as fault:
+                    strange += 1
+                    if strange <= SHOWN:
+                        note(f"{DEAD_LETTERS}-{raw.partition}@{raw.offset} is no letter and is passed over: {fault.reason}")
                     continue
                 if isinstance(event, DeadLetterSettled):
                     ends[event.letter_id] = event
@@ -97,6 +104,8 @@ async def find(bootstrap: str, wanted: Filter) -> list[Letter]:
                     letter = Letter(light, raw.partition, raw.offset, raw.timestamp)
                     if wanted.keeps(letter):
                         found.setdefault(event.id, letter)
+    if strange > SHOWN:
+        note(f"… and {strange - SHOWN:,} more records on {DEAD_LETTERS} are no letters")
     letters = [replace(letter, settled=ends.get(name)) for name, letter in found.items()]
     kept = [letter for letter in letters if wanted.settled is None or (letter.settled is not None) is wanted.settled]
     return sorted(kept, key=lambda letter: (letter.buried_ms, letter.partition, letter.offset))
@@ -129,8 +138,10 @@ async def retry(
 
     async for letter, event in _whole(bootstrap, letters):
         try:
-            waiting.append((letter, await _record(bootstrap, letter, event)))
-        except RuntimeFailed as error:
+            out = await _record(bootstrap, letter, event)
+            publisher.check(out)
+            waiting.append((letter, out))
+        except (RuntimeFailed, TooLarge) as error:
             result.impossible.append((letter, str(error)))
         if len(waiting) >= BATCH:
             await flush()
@@ -182,16 +193,21 @@ async def _whole(bootstrap: str, letters: Sequence[Letter]) -> AsyncIterator[tup
                 letter = at.get((raw.partition, raw.offset))
                 if letter is not None:
                     event = decode(raw.value, raw.headers)
-                    assert isinstance(event, DeadLetter)
+                    assert isinstance(event, DeadLetter), "it was found as one"
                     yield letter, event
 
 
 async def _record(bootstrap: str, letter: Letter, event: DeadLetter) -> Outgoing:
     """The letter's record as it was. From the letter if it has all of it, else from the topic it lies on."""
     place = (event.topic, event.partition, event.offset)
+    if event.topic in TOPICS and TOPICS[event.topic].encoding == "state":
+        raise RuntimeFailed(f"{event.topic} is a changelog, which nobody writes but its processor: discard the letter")
+    count = (await partition_counts(bootstrap, [event.topic], patience_s=1.0))[event.topic]
+    if not 0 <= event.partition < count:
+        raise RuntimeFailed(f"{event.topic} has no partition {event.partition}: discard the letter")
     if _complete(event):
         key = None if event.record_key is None else event.record_key.encode()
-        value: bytes | None = base64.b64decode(event.payload_base64)
+        value: bytes | None = _payload(event)
         headers: Sequence[tuple[str, bytes | None]] = [(name, text.encode()) for name, text in event.headers.items()]
         timestamp_ms = event.time_ms
     else:
@@ -202,9 +218,21 @@ async def _record(bootstrap: str, letter: Letter, event: DeadLetter) -> Outgoing
     return Outgoing(event.topic, key, value, told, partition=event.partition if key is None else None)
 
 
+def _payload(event: DeadLetter) -> bytes:
+    try:
+        return base64.b64decode(event.payload_base64, validate=True)
+    except ValueError as error:
+        raise RuntimeFailed(f"its payload is no base64 ({error}): nothing of ours has written it. Discard it") from error
+
+
 def _complete(event: DeadLetter) -> bool:
+    """Whether the letter has its record as it was: a longer key, or more headers, were cut off."""
     texts = (event.record_key or "", *event.headers, *event.headers.values())
-    return event.payload_bytes <= KEPT_BYTES and not any(REPLACED in text for text in texts)
+    return (
+        event.payload_bytes <= KEPT_BYTES
+        and len(event.headers) < KEPT_HEADERS
+        and not any(REPLACED in text or len(text) >= KEPT_CHARACTERS for text in texts)
+    )
 
 
 async def _original(

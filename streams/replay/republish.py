@@ -21,6 +21,8 @@ RESENDABLE = frozenset({CUSTOMER_MESSAGES})
 class Republished:
     records: int
     bytes: int
+    left_out: int = 0
+    """Records that nobody can write, for they have neither key nor value, or no room for what a copy adds."""
 
 
 def check_target(source: str, target: str, *, confirmed: str | None) -> None:
@@ -59,7 +61,7 @@ async def republish(
 
     `note` is told what retention has cut off, what lies out of order, and how far a long copy has come.
     """
-    records = size = 0
+    records = size = left_out = 0
     waiting: list[Outgoing] = []
     if not dry_run:
         await partition_counts(bootstrap, [target])  # says at once when there is no such topic
@@ -69,10 +71,17 @@ async def republish(
         async for record in period.by_time():
             if not wanted(record):
                 continue
+            copy = _copy(record, target, replay_id)
+            try:
+                publisher.check(copy)
+            except ValueError as error:
+                left_out += 1
+                note(f"{record.topic}-{record.partition}@{record.offset} cannot be copied: {error}")
+                continue
             records += 1
             size += len(record.value or b"")
             if not dry_run:
-                waiting.append(_copy(record, target, replay_id))
+                waiting.append(copy)
             if len(waiting) >= BATCH:
                 await publisher.send(waiting)
                 waiting.clear()
@@ -82,7 +91,7 @@ async def republish(
             note(f"{source}: {period.disorder}")
     if waiting:
         await publisher.send(waiting)
-    return Republished(records, size)
+    return Republished(records, size, left_out)
 
 
 def _copy(record: Record, target: str, replay_id: str) -> Outgoing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from contextlib import suppress
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from schemas.topics import TOPICS, journal_of
-from tests.support.garbage import kinds, litter
+from schemas.codec import Undecodable, decode
+from schemas.events import NodeCompleted, Outcome
+from schemas.topics import CONVERSATION_EVENTS, NODE_TASKS_SIMPLE, TOPICS, journal_of
+from streams.runtime import Record, tail
+from tests.support.garbage import Garbage, kinds, litter
 from tests.support.system import PATIENCE_SECONDS, System, environ, hil, message, produce, reading, start
 
 pytestmark = pytest.mark.xdist_group("garbage")
 
 PARTITIONS = 2
-NODE_CHANGELOGS = {journal_of(topic) for topic in TOPICS if topic.startswith("node.tasks.")}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,46 @@ async def answered(system: System, *conversations: str, turn: str = "m1") -> lis
     return found
 
 
+async def task_of(system: System, conversation: str) -> Record:
+    """A task of the conversation, as it lies on its topic."""
+    async with tail(system.bootstrap, [NODE_TASKS_SIMPLE], "earliest", until_end=True) as records:
+        [found, *_] = [record async for record in records if conversation.encode() in (record.value or b"")]
+    return found
+
+
+async def parked(system: System, asked: Record) -> None:
+    """The task comes again, and what was done for it cannot be read."""
+    async with tail(system.bootstrap, [CONVERSATION_EVENTS]) as events:
+        producer = AIOKafkaProducer(bootstrap_servers=system.bootstrap)
+        await producer.start()
+        try:
+            await producer.send_and_wait(
+                asked.topic, asked.value, key=asked.key, partition=asked.partition, headers=list(asked.headers)
+            )
+        finally:
+            await producer.stop()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for record in events:
+                with suppress(Undecodable):
+                    event = decode(record.value, record.headers)
+                    if isinstance(event, NodeCompleted) and event.execution_id.encode() == asked.key:
+                        assert event.outcome is Outcome.PARK
+                        assert "cannot be read" in (event.error or "")
+                        return
+
+
+async def refused(system: System, conversation: str) -> None:
+    """A message of a conversation whose state cannot be read: a dead letter, and no answer of a conversation that began anew."""
+    async with reading(system.bootstrap) as reader:
+        await produce(system.bootstrap, [message("hello", conversation) | {"message_id": "m5"}], keys=[conversation.encode()])
+        letters = await reader.until(
+            lambda letters: any(letter["record_key"] == conversation for letter in letters), topic="dead-letters"
+        )
+    [letter] = [letter for letter in letters if letter["record_key"] == conversation]
+    assert letter["code"] == "state_unreadable"
+    assert "hil replay restore" in letter["reason"]
+
+
 def readable(records: list[Any]) -> list[dict[str, Any]]:
     """The JSON objects among the records of `customer.responses`."""
     found = []
@@ -80,6 +124,8 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
     try:
         before = [f"{unique}-a{number}" for number in range(4)]
         await answered(system, *before)
+        asked = await task_of(system, before[3])
+        await litter(system.bootstrap, [journal_of(asked.topic)], [Garbage("journal", asked.key, b"garbage")])
         written = await litter(system.bootstrap, list(TOPICS), kinds(before[0].encode()))
         assert written.accepted > 10_000
         await answered(system, f"{unique}-b0", f"{unique}-b1")
@@ -91,12 +137,22 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
         await answered(system, f"{unique}-c0", f"{unique}-c1")
         await answered(system, before[1], before[2], turn="m2")
         await answered(system, before[3], turn="m3")
+        await parked(system, asked)
+        await refused(system, before[0])
         assert "\n".join(commands(system, folder)) == ""
+        typed(system, "replay", "restore", before[0])
     finally:
         ended(system)
     system = begun(folder)
     try:
         await answered(system, f"{unique}-d0", before[2], turn="m4")
+        async with reading(system.bootstrap) as reader:
+            typed(system, "dead-letters", "retry", "--code", "state_unreadable", "--conversation", before[0])
+            while not any(each.get("conversation_id") == before[0] for each in readable(reader.records)):
+                seen = len(reader.records)
+                await reader.until(lambda _: len(reader.records) > seen)  # noqa: B023
+        await answered(system, before[0], turn="m6")
+        typed(system, "replay", "verify")
     finally:
         ended(system)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from msgspec.structs import replace
 
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
-from connectors.postgres.projection import PostgresProjection
+from connectors.postgres.projection import PostgresProjection, reset
 from schemas import topics
 from schemas.base import Event
+from streams.projector import PROJECTED
+from streams.runtime import Record
 from tests.integration.projector_log import Letters, everything, records, run, small_log, started
+from tests.support.garbage import Garbage, kinds
 
 pytestmark = pytest.mark.postgres
 
@@ -56,6 +59,34 @@ async def test_records_that_are_no_events_are_told_and_passed(pool: Pool) -> Non
     assert all(letter.code and letter.reason for letter in letters.seen)
     assert len((await everything(pool))["messages"]) == 2
     assert await pool.fetchval("SELECT next_offset FROM projection_offsets") == 8
+
+
+@pytest.mark.parametrize("topic", sorted(PROJECTED))
+async def test_garbage_of_every_kind_harms_no_row_of_anybody_elses(pool: Pool, topic: str) -> None:
+    """Also events that can be read and that no table has room for: numbers, times and texts at the ends of their types."""
+    honest = [record for record in small_log() if record.topic == topic]
+    assert honest
+    pieces = kinds()
+    half = len(pieces) // 2
+    log = [*map(_lying(topic), pieces[:half]), *honest, *map(_lying(topic), pieces[half:])]
+    log = [replace(record, partition=0, offset=at) for at, record in enumerate(log)]
+    await (await started(pool, honest)).handle([replace(record, partition=0, offset=at) for at, record in enumerate(honest)])
+    before = await everything(pool)
+    await reset(pool)
+    await (await started(pool, log, letters=Letters())).handle(log)
+    assert await pool.fetchval("SELECT max(next_offset) FROM projection_offsets") == len(log)
+    after = await everything(pool)
+    for table, rows in before.items():
+        if table != "projection_offsets":
+            assert [row for row in rows if row not in after[table]] == [], table
+
+
+def _lying(topic: str) -> Callable[[Garbage], Record]:
+    def record(piece: Garbage) -> Record:
+        headers = tuple((str(name), value) for name, value in piece.headers)
+        return Record(topic, 0, 0, piece.timestamp_ms or 5, piece.key, piece.value, headers)  # type: ignore[arg-type]
+
+    return record
 
 
 async def test_a_broken_dead_letter_is_logged_and_not_sent_round_again(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
