@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from schemas.base import Event
@@ -18,6 +19,8 @@ from streams.runtime import PartitionView, Record, SetAside, Step, UnreadableSta
 from streams.runtime.model import KEY_SHOWN
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
+
+log = logging.getLogger(__name__)
 
 LATE_MS = 60_000
 """An event that is read so long after it happened has waited: its partition was not read, or not fast enough."""
@@ -40,11 +43,16 @@ class Conversations:
         before = _before(step, event.conversation_id)
         if (missing := self._missing(event, before)) is not None and not step.waited:
             raise SetAside(lambda: self._definitions.arrival(missing))
-        decision = decide(before, event, self._definitions.graphs)
+        try:
+            decision = decide(before, event, self._definitions.graphs)
+            outs = [outgoing(output) for output in decision.outputs]
+        except Exception as defect:  # pure: it would be the same another time
+            log.exception("nothing can be decided about %s-%d@%d", record.topic, record.partition, record.offset)
+            raise Undecodable("undecidable", f"nothing can be decided about it: {type(defect).__name__}: {defect}") from defect
         if decision.refusal is not None:
             raise Undecodable(decision.refusal.code, decision.refusal.reason)
-        for output in decision.outputs:
-            step.publish(outgoing(output))
+        for out in outs:
+            step.publish(out)
         if before is None and decision.conversation is None:
             return
         step.put(event.conversation_id, decision.conversation)

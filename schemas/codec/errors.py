@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "reserved_name": "A name in the context is that of a node or a word of the dialect.",
     "other_customer": "The conversation belongs to another customer.",
     "invalid_avro": "The bytes do not fit the Avro schema they name.",
+    "undecidable": "It can be read, and nothing can be decided about it: an id, or a number, of nobody's.",
     "state_unreadable": "What is remembered of its conversation cannot be read.",
 }
 """Every code an Undecodable may carry, and what it means."""
