@@ -11,6 +11,7 @@ from connectors.postgres.pool import Connection, Pool
 from connectors.postgres.rows import said_by
 from connectors.postgres.table import Row
 from connectors.postgres.tables import TABLES
+from connectors.postgres.values import clean_text
 from schemas.base import Event
 from schemas.events import NodeFinished, RunFinished
 
@@ -168,7 +169,7 @@ async def _write(connection: Connection, events: Sequence[Event], rejected: Reje
     except _THE_EVENTS_FAULT as error:
         if len(events) == 1:
             # asyncpg's own errors quote the value, which may be a customer's words.
-            fault = error.message if isinstance(error, asyncpg.PostgresError) else "a value does not fit its column"
+            fault = (isinstance(error, asyncpg.PostgresError) and error.message) or "a value does not fit its column"
             await rejected(events[0], f"Postgres cannot hold this {events[0].TYPE}: {fault}")
             return
     # Halving finds a few bad events among thousands in a few dozen statements.
@@ -182,7 +183,7 @@ async def _upsert(connection: Connection, events: Sequence[Event]) -> None:
     for table in TABLES:
         if rows := said.get(table.name):
             await connection.execute(table.statement, *table.arrays(rows))
-    if runs := sorted({event.run_id for event in events if isinstance(event, NodeFinished | RunFinished)}):
+    if runs := sorted({clean_text(event.run_id) for event in events if isinstance(event, NodeFinished | RunFinished)}):
         await connection.execute(_SETTLE, runs)
 
 

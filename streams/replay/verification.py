@@ -145,6 +145,9 @@ class Verification:
             self.counts.passed_over += 1
             self._raised[event.id] = f"today's reducer raises {type(error).__name__}: {error}"
             return
+        if decision.refusal is not None:  # to dead letters, with the state left alone
+            self.counts.passed_over += 1
+            return
         if isinstance(event, (MessageReceived, RerunRequested)) and event.digest not in self.definitions:
             self._unknown[name] = f"{event.workflow}@{event.version} ({event.digest})"
         if decision.conversation is None:

@@ -20,7 +20,7 @@ from schemas.codec import encode
 from schemas.codec.registry import current, event_types
 from schemas.events import AgentHealth, MessageReceived, RunStarted
 
-YEAR_9999_MS = 253_370_764_800_000
+YEAR_9999_MS = 253_402_300_799_999
 
 
 class RawName(str):
@@ -154,7 +154,7 @@ _ROWS: tuple[Any, ...] = (
 def _run_of_nobody() -> RunStarted:
     return RunStarted(
         id="nobody",
-        time_ms=10**15,
+        time_ms=YEAR_9999_MS,
         conversation_id="nobody",
         run_id="nobody",
         cause_id="nobody",
@@ -170,14 +170,14 @@ def _run_of_nobody() -> RunStarted:
 def _health_of_nobody() -> AgentHealth:
     return AgentHealth(
         id="nobody",
-        time_ms=2**62,
+        time_ms=YEAR_9999_MS,
         conversation_id="",
         agent="nobody\0",
         healthy=False,
         executions=2**62,
         failures=1,
         window_ms=1,
-        since_ms=2**62,
+        since_ms=YEAR_9999_MS,
     )
 
 
@@ -188,7 +188,11 @@ def _with_wrong_types(name: str) -> bytes:
 def _with_extremes(name: str) -> bytes:
     """Every field at an extreme of its type: events that can be read, and that nobody would write."""
     fields = event_types()[name].model_fields.items()
-    return json.dumps({field_name: _extreme(described.annotation, name) for field_name, described in fields}).encode()
+    extremes = {
+        field_name: YEAR_9999_MS if field_name.endswith("_ms") else _extreme(described.annotation, name)
+        for field_name, described in fields
+    }
+    return json.dumps(extremes).encode()
 
 
 def _extreme(kind: Any, name: str) -> Any:

@@ -171,7 +171,7 @@ def test_an_event_of_the_far_future_closes_no_hour_though_its_record_says_so_too
     desk = Desk()
     desk.counter = Counter(desk.tables, desk.pages, clock_ms=lambda: NOON_MS)
     desk.counter.take_over(0, dict.fromkeys(topics.LEDGER_SOURCES, 0))
-    desk.count(0, call(1, at_ms=10**15))
+    desk.count(0, call(1, at_ms=NOON_MS + 30 * 24 * HOUR))
     desk.count(1, call(2))
     assert desk.cost == 2
     assert [letter.code for letter in desk.letters()] == ["time_ahead"]
