@@ -17,13 +17,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode leaves sys.
 
 pytest.register_assert_rewrite("tests.simulation.conformance.cases")
 
-from tests.support import run, wall  # noqa: E402
+from tests.support import clock, run, wall  # noqa: E402
 from tests.support.cluster import SOON, Cluster  # noqa: E402
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes says more of the machine than of the code
 settings.load_profile("untimed")
 
 RUN = pytest.StashKey[run.Run]()
+CLOCK = pytest.StashKey[clock.Clock]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--clock-at", type=float, help="Seconds the monotonic clock shows when a test begins: 0 is a machine just started."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run started in the background ignores these, and so would every program the tests interrupt or hang up on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if (start := config.getoption("clock_at")) is not None:
+        config.stash[CLOCK] = clock.Clock(start)
+        config.stash[CLOCK].install()
     if not hasattr(config, "workerinput"):
         config.stash[RUN] = run.Run()
 
@@ -100,6 +110,13 @@ async def database(database_url: str, unique: str) -> AsyncIterator[str]:
     await execute(f'CREATE DATABASE "{unique}"')
     yield urlunsplit(urlsplit(database_url)._replace(path=f"/{unique}"))
     await execute(f'DROP DATABASE "{unique}" WITH (FORCE)')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the test's loop is made."""
+    if CLOCK in item.config.stash:
+        item.config.stash[CLOCK].begin()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,184 @@
+"""The honest customers beside the attack: plain Kafka, nothing of our code. They count what they lost and how long they waited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+LATE_S = 3.0
+"""How long after the last answer a second one to the same message is still looked for."""
+TEXTS = (
+    "Where is my order #10{:02d}?",
+    "What are your opening hours? It is about order 10{:02d}.",
+    "Which payment methods do you take for order 10{:02d}?",
+    "When does my order #10{:02d} arrive?",
+)
+
+
+@dataclass
+class Sent:
+    key: str
+    phase: str
+    at: float = 0.0
+    """When the broker had it, on the monotonic clock."""
+    answered: float | None = None
+    ids: set[str] = field(default_factory=set)
+    status: str = ""
+    text: str = ""
+    error: str | None = None
+
+
+class Customers:
+    """Send `rate` messages a second, each in a conversation of its own, from `start` to `finish`; read every answer."""
+
+    def __init__(self, bootstrap: str, rate: float, partitions: int) -> None:
+        self._bootstrap, self._rate, self._partitions = bootstrap, rate, partitions
+        self.sent: dict[str, Sent] = {}
+        self.dead: Counter[str] = Counter()
+        """Dead letters by code, of everybody."""
+        self.phase = "quiet"
+        self._mark = f"honest-{uuid.uuid4().hex[:6]}"
+        self._sending = True
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._read())]
+
+    async def finish(self, patience_s: float) -> None:
+        """Send no more; wait for the answers that are missing, and for second ones. Raises what sending or reading failed with."""
+        self._sending = False
+        await self._tasks[0]
+        deadline = time.monotonic() + patience_s
+        while self.open and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(LATE_S)
+        await self.stop()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    @property
+    def open(self) -> list[Sent]:
+        return [each for each in self.sent.values() if each.at and each.answered is None]
+
+    async def _send(self) -> None:
+        due, number = time.monotonic(), 0
+        while self._sending:
+            producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, enable_idempotence=True, request_timeout_ms=8000)
+            with suppress(KafkaError):
+                await producer.start()
+                while self._sending:
+                    sent = self.sent.setdefault(f"{self._mark}-{number}", Sent(f"{self._mark}-{number}", self.phase))
+                    body = {
+                        "text": TEXTS[number % len(TEXTS)].format(number % 24 + 1),
+                        "conversation_id": sent.key,
+                        "message_id": "m1",
+                        "customer_id": f"customer-{number % 50}",
+                    }
+                    # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
+                    await producer.send_and_wait("customer.messages", json.dumps(body).encode(), key=sent.key.encode())
+                    sent.at = time.monotonic()
+                    number += 1
+                    due = max(due + 1 / self._rate, sent.at - 1)
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await _quietly(producer.stop())
+
+    async def _read(self) -> None:
+        offsets: dict[TopicPartition, int] = {}
+        topics = ("customer.responses", "dead-letters")
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(self._partitions)]
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap, fetch_max_wait_ms=20, request_timeout_ms=8000, max_partition_fetch_bytes=16 << 20
+            )
+            with suppress(KafkaError):
+                await consumer.start()
+                consumer.assign(partitions)
+                for partition in partitions:
+                    consumer.seek(partition, offsets.get(partition, 0))
+                while True:
+                    for partition, records in (await consumer.getmany(timeout_ms=100)).items():
+                        for record in records:
+                            self._take(record)
+                        offsets[partition] = records[-1].offset + 1
+            await _quietly(consumer.stop())
+            await asyncio.sleep(0.2)
+
+    def _take(self, record: Any) -> None:
+        """Others write on these topics too, whatever they like."""
+        try:
+            body = json.loads(record.value)
+            if record.topic == "dead-letters":
+                self.dead[str(body["code"])] += 1
+                return
+            sent = self.sent.get(body["conversation_id"])
+            if sent is not None:
+                sent.ids.add(body["id"])
+                if sent.answered is None:
+                    sent.answered = time.monotonic()
+                    sent.status, sent.text, sent.error = body["status"], body["text"], body["error"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self.dead["(garbage on this topic)"] += 1
+
+
+@dataclass
+class Outcome:
+    """What became of the honest messages of one phase. Latencies in seconds, from the broker's having it to its answer."""
+
+    messages: int = 0
+    lost: int = 0
+    doubled: int = 0
+    failed: int = 0
+    """Answered, but not with status `completed`."""
+    p50_s: float = 0.0
+    p99_s: float = 0.0
+    max_s: float = 0.0
+    beside_restarts: int = 0
+    """Messages that were on their way while a processor was away: counted, their latency is not."""
+
+
+def outcome(sent: Sequence[Sent], away: Sequence[tuple[float, float]]) -> Outcome:
+    """`away`: when processors were stopped on purpose, from the stop until all was caught up, on the monotonic clock."""
+    waits, beside = [], 0
+    for each in sent:
+        if each.answered is None:
+            continue
+        if any(each.at < end and each.answered > begin for begin, end in away):
+            beside += 1
+        else:
+            waits.append(each.answered - each.at)
+    waits.sort()
+    return Outcome(
+        messages=len(sent),
+        lost=sum(not each.ids for each in sent),
+        doubled=sum(len(each.ids) > 1 for each in sent),
+        failed=sum(bool(each.ids) and each.status != "completed" for each in sent),
+        p50_s=_at(waits, 0.5),
+        p99_s=_at(waits, 0.99),
+        max_s=_at(waits, 1.0),
+        beside_restarts=beside,
+    )
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4) if ordered else 0.0
+
+
+async def _quietly(closing: Any) -> None:
+    with suppress(KafkaError, TimeoutError):
+        await asyncio.wait_for(closing, 5)
