@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from schemas.shown import masked
+
 if TYPE_CHECKING:
     import numpy as np
     import openai
@@ -148,11 +150,13 @@ class EndpointEmbedder:
                 )
             except openai.OpenAIError as error:
                 raise EmbeddingsError(
-                    f"{self._client.base_url} made no embeddings with {self._model!r} ({error}): check HIL_EMBEDDINGS_MODEL, "
-                    "HIL_EMBEDDINGS_BASE_URL and HIL_EMBEDDINGS_API_KEY"
+                    masked(f"{self._client.base_url} made no embeddings with {self._model!r} ({error}): check ")
+                    + "HIL_EMBEDDINGS_MODEL, HIL_EMBEDDINGS_BASE_URL and HIL_EMBEDDINGS_API_KEY"
                 ) from error
             if len(reply.data) != len(batch):
-                raise EmbeddingsError(f"{self._client.base_url} answered {len(batch)} texts with {len(reply.data)} vectors")
+                raise EmbeddingsError(
+                    masked(f"{self._client.base_url} answered {len(batch)} texts with {len(reply.data)} vectors")
+                )
             vectors.extend(_unit(item.embedding) for item in sorted(reply.data, key=lambda item: item.index))
         return vectors
 

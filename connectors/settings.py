@@ -310,6 +310,9 @@ class _Reader:
         if text is None:
             return None
         for address in text.split(","):
+            if "@" in address:
+                self.faults.append(f"{name} holds an @: write host:port alone; a user and a password are no part of it")
+                return None
             host, colon, port = address.strip().rpartition(":")
             if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= 65535 and "/" not in host):
                 self.faults.append(

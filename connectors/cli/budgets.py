@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Protocol
@@ -37,7 +36,7 @@ def build(books: Books) -> typer.Typer:
         table = Table("whose", "period", "limit", "spent", "held", "held by workers that are gone")
         for use in uses:
             if as_json:
-                sys.stdout.write(json.dumps(_named(use)) + "\n")
+                console.data(json.dumps(_named(use)))
             amounts = (use.limit, use.spent, use.held, use.held_by_expired)
             table.add_row(use.scope, use.period, *map(dollars, amounts))
         if not uses:
@@ -52,7 +51,7 @@ def build(books: Books) -> typer.Typer:
         """Free what workers held that are gone, less what the log says they spent. The projector must have caught up."""
         done = console.run(books.reconcile_budgets(older_than_minutes=older_than))
         for each in done:
-            console.out().print(f"{each.scope} {each.period}: {dollars(each.freed)} are free again", markup=False)
+            console.out().print(f"{each.scope} {each.period}: {dollars(each.freed)} are free again")
         if not done:
             console.report("nothing is held by workers that are gone")
 

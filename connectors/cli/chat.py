@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from rich.text import Text
+
 from connectors.cli import console
 from connectors.cli.demo import MESSAGES, RESPONSES, dollars, intent
 from connectors.cli.ports import CannotGoOn, Gateway, Seen, System
@@ -51,7 +53,7 @@ async def _answer(records: AsyncIterator[Seen], wanted: str) -> None:
             async for record in records:
                 if isinstance(record.body, dict) and record.body.get("message_id") == wanted:
                     body = record.body
-                    console.out().print(body["text"], markup=False)
+                    console.out().print(body["text"])
                     ran = " → ".join(entry["node"] for entry in body["trace"] if entry["status"] != "skipped")
                     cost = dollars(body["cost_usd"])
                     console.report(
@@ -64,7 +66,7 @@ async def _answer(records: AsyncIterator[Seen], wanted: str) -> None:
 
 async def _read_line() -> str:
     if sys.stdin.isatty():
-        console.err().print("[bold]you>[/] ", end="")
+        console.err().print(Text("you>", style="bold"), end=" ")
     return (await _line()).strip()
 
 

@@ -70,7 +70,7 @@ def build(books: CostBooks) -> typer.Typer:
         """Recorded calls at other prices, or by other models: the difference, and what would not have fitted."""
         found = console.run(_what_if(books, period, start, end, profile or [], prices))
         if as_json:
-            typer.echo(json.dumps(found))
+            console.data(json.dumps(found))
         else:
             _show_what_if(found)
 
@@ -142,7 +142,7 @@ def _show(report: Report, period: Period, by: By | None, *, as_json: bool) -> No
             "total": {name: sum(getattr(line, name) for line in report.lines) for name in _COUNTED}
             | {"cost_usd": _dollars_number(sum(line.cost_micro_usd for line in report.lines))},
         }
-        typer.echo(json.dumps(body))
+        console.data(json.dumps(body))
         return
     if not report.lines:
         console.out().print(f"nothing was counted from {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -51,7 +50,7 @@ def build(replays: Replays) -> typer.Typer:
         wanted = _filter(ids, code, topic, processor, conversation, start, end, settled=None if all_ else False)
         rows = console.run(replays.letters(wanted, console.report))
         for row in rows:
-            _print(json.dumps(asdict(row), ensure_ascii=False) if as_json else _line(row))
+            console.data(json.dumps(asdict(row), ensure_ascii=False) if as_json else _line(row))
         if not rows:
             console.report("no dead letter is open" if not all_ else "there is no dead letter")
 
@@ -59,7 +58,8 @@ def build(replays: Replays) -> typer.Typer:
     def show(letter: Annotated[str, typer.Argument(help="A letter, by id or its beginning.")]) -> None:
         """A letter with its record, as JSON."""
         row, body = console.run(replays.letter(letter))
-        _print(json.dumps({**body, "buried_ms": row.buried_ms, "settled": row.settled}, ensure_ascii=False, indent=2))
+        shown = {**body, "buried_ms": row.buried_ms, "settled": row.settled}
+        console.data(json.dumps(shown, ensure_ascii=False, indent=2), lines=True)
 
     @group.command()
     def retry(
@@ -136,11 +136,11 @@ def _settle(
 ) -> None:
     result = console.run(replays.settle_letters(action, wanted, by=by or user(), note=note, dry_run=dry_run))
     for row in result.done[:SHOWN]:
-        _print(_line(row))
+        console.data(_line(row))
     if len(result.done) > SHOWN:
-        _print(f"… and {len(result.done) - SHOWN} more")
+        console.data(f"… and {len(result.done) - SHOWN} more")
     done = {"retry": "retried", "discard": "discarded"}[action]
-    _print(f"{len(result.done)} letter{'' if len(result.done) == 1 else 's'} {'would be ' if dry_run else ''}{done}")
+    console.data(f"{len(result.done)} letter{'' if len(result.done) == 1 else 's'} {'would be ' if dry_run else ''}{done}")
     for row, why in result.impossible:
         console.report(f"{row.id} stays open: {why}")
     if result.impossible or not result.done:
@@ -151,8 +151,3 @@ def _line(row: LetterRow) -> str:
     place = f"{row.topic}-{row.partition}@{row.offset}"
     settled = f"  [{row.settled['action']} by {row.settled['by'] or 'somebody'}]" if row.settled else ""
     return f"{clock(row.buried_ms)}  {row.id}  {row.code:<20} {place:<30} {row.key or '-':<16} {row.reason}{settled}"
-
-
-def _print(text: str) -> None:
-    """To standard output as it is: other programs read it."""
-    sys.stdout.write(text + "\n")

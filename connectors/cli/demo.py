@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from connectors.cli import console
 from connectors.cli.ports import Gateway, Seen, System, Totals
@@ -60,7 +61,7 @@ async def _collect(records: AsyncIterator[Seen], wanted: set[str]) -> dict[str, 
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console.err(),
     ) as bar:
         task = bar.add_task("", total=len(wanted))
@@ -107,7 +108,7 @@ async def _compare(gateway: Gateway, before: int, spent: int) -> None:
             return
         await asyncio.sleep(LEDGER_LOOK_SECONDS)
     sums = f"the ledger has counted {dollars(counted / 1_000_000)}, the cost column adds up to {dollars(spent / 1_000_000)}"
-    console.out().print(f"[red]{sums}[/]: look with `hil costs by node --period hourly`")
+    console.out().print(Text.assemble((sums, "red"), ": look with `hil costs by node --period hourly`"))
 
 
 def _spent(ends: dict[str, Seen]) -> int:
@@ -204,16 +205,20 @@ def _summary(totals: Totals, ends: dict[str, Seen], *, stand_in: bool) -> None:
     latencies = sorted(body["duration_ms"] for body in bodies) or [0]
     micro = _spent(ends)
     out.print(
-        f"[bold]{totals.sent} sent, {totals.answered} answered, {totals.dead} dead letters, "
-        f"{len(totals.missing)} missing, {len(totals.doubled)} doubled[/]; "
-        f"latency p50 {latencies[len(latencies) // 2]} ms, max {latencies[-1]} ms; cost {dollars(micro / 1_000_000)}"
+        Text.assemble(
+            (
+                f"{totals.sent} sent, {totals.answered} answered, {totals.dead} dead letters, "
+                f"{len(totals.missing)} missing, {len(totals.doubled)} doubled",
+                "bold",
+            ),
+            f"; latency p50 {latencies[len(latencies) // 2]} ms, max {latencies[-1]} ms; cost {dollars(micro / 1_000_000)}",
+        )
     )
     failed = [body for body in bodies if body["status"] != "completed"]
     if failed:
         out.print(
             f"{len(failed)} ended otherwise than completed: "
             + "; ".join(f"{b['message_id']} {b['status']}: {b['error']}" for b in failed),
-            markup=False,
         )
     if stand_in:
         out.print(
@@ -221,10 +226,13 @@ def _summary(totals: Totals, ends: dict[str, Seen], *, stand_in: bool) -> None:
             "models it stands in for would have cost. For a real one set OPENAI_API_KEY, or HIL_LLM_BASE_URL for a local one."
         )
     if totals.missing:
-        out.print(f"[red]no answer to {', '.join(totals.missing)}[/]: look with `hil watch workflow.events --from earliest`")
+        missing = (f"no answer to {', '.join(totals.missing)}", "red")
+        out.print(Text.assemble(missing, ": look with `hil watch workflow.events --from earliest`"))
     if totals.doubled:
-        out.print(f"[red]more than one answer to {', '.join(totals.doubled)}[/]")
+        out.print(Text(f"more than one answer to {', '.join(totals.doubled)}", style="red"))
     out.print(
-        "Go on:  [bold]hil up[/] keeps it all running · [bold]hil chat[/] talks to it · "
-        "[bold]hil send FILE[/] sends JSON lines · [bold]hil watch customer.responses[/] shows a topic as it flows"
+        Text.from_markup(
+            "Go on:  [bold]hil up[/] keeps it all running · [bold]hil chat[/] talks to it · "
+            "[bold]hil send FILE[/] sends JSON lines · [bold]hil watch customer.responses[/] shows a topic as it flows"
+        )
     )

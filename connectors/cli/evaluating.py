@@ -144,7 +144,7 @@ def _targets(written: str) -> list[int]:
 
 def _say(report: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(report) + "\n")
+        console.data(json.dumps(report))
     else:
         show(report)
 
@@ -152,7 +152,6 @@ def _say(report: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, 
 def _show_evaluation(report: Mapping[str, Any]) -> None:
     console.out().print(
         f"{report['prompts']} prompts; strong {report['strong']}, weak {report['weak']}; quality and cost in % of always strong",
-        markup=False,
     )
     table = Table("target", "policy", "setting", "quality", "cost", "to the strong", "reached", box=None)
     for name in POLICIES:
@@ -184,7 +183,6 @@ def _show_savings(report: Mapping[str, Any]) -> None:
         f"As the blueprint gives it: {dollars(given['routed_micro_usd'])} a day routed, "
         f"{dollars(given['unrouted_micro_usd'])} without: {given['saving_percent']} % less. "
         f"The same mix at random: {given['random_saving_percent']} % less. It does not say which model {_each(given)} is.",
-        markup=False,
     )
     table = Table("prices", "policy", "cost", "saving", "mean quality", "lowest", box=None)
     for prices in ("at_blueprint_prices", "at_todays_prices"):
@@ -198,7 +196,7 @@ def _show_savings(report: Mapping[str, Any]) -> None:
                 f"{row['mean_quality']:.2f}",
                 f"{row['lowest_quality']:g}",
             )
-    console.out().print(f"Traffic: {report['traffic']}", markup=False)
+    console.out().print(f"Traffic: {report['traffic']}")
     console.out().print(table)
     console.out().print("Quality is the catalogue's figure for the models; `hil router evaluate` measures it on outcomes.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -99,8 +98,7 @@ async def _up(system: System, as_json: bool) -> None:
         where = gateway.addresses
         if as_json:
             names = ("kafka_bootstrap", "database_url", "llm_base_url", "composio_base_url", "data", "pid")
-            sys.stdout.write(json.dumps({name: getattr(where, name) for name in names}) + "\n")
-            sys.stdout.flush()
+            console.data(json.dumps({name: getattr(where, name) for name in names}))
         else:
             console.report(
                 f"ready. Kafka {where.kafka_bootstrap} · Postgres {where.database_url}\n"
@@ -123,14 +121,14 @@ def _topics(system: System) -> typer.Typer:
     def create() -> None:
         """Create the topics that are missing; change none that exist."""
         made = console.run(system.create_topics())
-        console.out().print(f"created {len(made)}: {', '.join(made)}" if made else "all topics exist", markup=False)
+        console.out().print(f"created {len(made)}: {', '.join(made)}" if made else "all topics exist")
 
     @group.command()
     def check() -> None:
         """Compare the topics with what the processors need. Exit 1 on a difference."""
         faults = console.run(system.check_topics())
         for fault in faults:
-            console.out().print(fault, markup=False)
+            console.out().print(fault)
         if faults:
             raise typer.Exit(1)
         console.out().print("all topics are as they should be")
@@ -145,27 +143,27 @@ def _knowledge(system: System) -> typer.Typer:
     def add(files: list[str]) -> None:
         """Add Markdown or text files. The same text twice is one document."""
         for row in console.run(system.knowledge("add", {"files": files})):
-            console.out().print(f"{row['title']}: {row['chunks']} passages", markup=False)
+            console.out().print(f"{row['title']}: {row['chunks']} passages")
 
     @group.command("list")
     def list_() -> None:
         """The documents."""
         for row in console.run(system.knowledge("list", {})):
-            console.out().print(f"{row['id']}  {row['title']}  {row['chunks']} passages", markup=False)
+            console.out().print(f"{row['id']}  {row['title']}  {row['chunks']} passages")
 
     @group.command()
     def remove(name: str) -> None:
         """Forget the document with this id or file name."""
         [row] = console.run(system.knowledge("remove", {"name": name}))
         if not row["removed"]:
-            console.err().print(f"no document {name!r}: `hil knowledge list` shows them", markup=False)
+            console.err().print(f"no document {name!r}: `hil knowledge list` shows them")
             raise typer.Exit(1)
 
     @group.command()
     def search(query: str, top: Annotated[int, typer.Option(min=1, max=100)] = 5) -> None:
         """The nearest passages, as an agent would see them."""
         for row in console.run(system.knowledge("search", {"query": query, "top_k": top})):
-            console.out().print(f"{row['score']:.2f}  {row['title']}: {row['text']}", markup=False)
+            console.out().print(f"{row['score']:.2f}  {row['title']}: {row['text']}")
 
     return group
 
@@ -177,6 +175,6 @@ def _database(system: System) -> typer.Typer:
     def migrate() -> None:
         """Bring Postgres to this version's tables."""
         applied = console.run(system.migrate())
-        console.out().print("\n".join(applied) if applied else "the database is up to date", markup=False)
+        console.out().print("\n".join(applied) if applied else "the database is up to date")
 
     return group

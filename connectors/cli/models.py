@@ -33,14 +33,14 @@ def build(load: Load, environ: Mapping[str, str]) -> typer.Typer:
         shown = [_row(catalogue, model, environ) for model in every]
         if as_json:
             for row in shown:
-                typer.echo(json.dumps(row))
+                console.data(json.dumps(row))
             return
         console.out().print(_table(shown))
         for profile in catalogue.profiles.values():
             dollars = Decimal(profile.max_cost_micro_usd) / 1_000_000
             line = f"{profile.name}: {', '.join(profile.primary)}; else {', '.join(profile.fallback) or 'none'}"
             limits = f"; at most ${dollars.normalize():f} a call, {profile.max_latency_ms} ms"
-            console.out().print(f"{line}{limits}", markup=False)
+            console.out().print(f"{line}{limits}")
 
     @group.command()
     def show(
@@ -52,7 +52,7 @@ def build(load: Load, environ: Mapping[str, str]) -> typer.Typer:
         model = console.call(lambda: _found(catalogue, name))
         row = _row(catalogue, model, environ)
         if as_json:
-            typer.echo(json.dumps(row))
+            console.data(json.dumps(row))
             return
         table = Table("setting", "value", show_header=False, box=None)
         for key, value in row.items():

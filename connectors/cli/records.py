@@ -96,10 +96,9 @@ def _print(record: Seen, as_json: bool) -> None:
             "type": record.type,
             "value": record.body,
         }
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        console.data(json.dumps(line, ensure_ascii=False))
         return
     clock = time.strftime("%H:%M:%S", time.localtime(record.timestamp_ms / 1000))
     body = record.body if isinstance(record.body, str) else json.dumps(record.body, ensure_ascii=False)
     head = f"{clock} {record.topic}[{record.partition}]@{record.offset} {record.type or ''} {record.key or ''}"
-    console.out().print(f"{head} {body}", markup=False, soft_wrap=True)
+    console.data(f"{head} {body}")

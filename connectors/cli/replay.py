@@ -16,6 +16,7 @@ import typer
 from connectors.cli import console
 from connectors.cli.defaulting import ReplayGroup
 from connectors.cli.replay_ports import Found, Period, Replays, Verified
+from schemas.shown import visible
 
 PLACES = "earliest, latest, an offset, 2026-01-31T12:00:00[Z], milliseconds, or an age like 15m, 2h, 7d."
 
@@ -208,7 +209,10 @@ async def _view(replays: Replays, period: Period, form: Format, follow: bool) ->
 def _show(found: Found, form: Format) -> None:
     record = found.seen
     if form is Format.RAW:
-        sys.stdout.buffer.write(found.value + b"\n")
+        if sys.stdout.isatty():
+            console.data(found.value.decode("utf-8", "replace"), lines=True)
+        else:
+            sys.stdout.buffer.write(found.value + b"\n")
         return
     if form is Format.JSON:
         line = {
@@ -225,7 +229,7 @@ def _show(found: Found, form: Format) -> None:
         return
     body = record.body if isinstance(record.body, str) else json.dumps(record.body, ensure_ascii=False)
     place = f"{record.partition}@{record.offset}"
-    row = f"{clock(record.timestamp_ms)}  {place:<10} {record.type or '-':<24} {record.key or '-':<20} {body}"
+    row = visible(f"{clock(record.timestamp_ms)}  {place:<10} {record.type or '-':<24} {record.key or '-':<20} {body}")
     _print(row[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else row)
 
 
@@ -275,5 +279,4 @@ def _tell(name: str, verified: Verified, as_json: bool) -> None:
 
 
 def _print(text: str) -> None:
-    """To standard output as it is: other programs read it."""
-    sys.stdout.write(text + "\n")
+    console.data(text, lines=True)

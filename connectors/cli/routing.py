@@ -64,7 +64,7 @@ def build(shipped: Callable[[], Ground], here: Callable[[], Ground]) -> typer.Ty
         )
         found = console.call(asked)
         if as_json:
-            sys.stdout.write(json.dumps(found) + "\n")
+            console.data(json.dumps(found))
         else:
             _show(found)
         raise typer.Exit(0 if found["chosen"] else 1)
@@ -143,10 +143,10 @@ def _show(found: Mapping[str, Any]) -> None:
             Text(row["left_out"] or ""),
         )
     console.out().print(table)
-    console.out().print(found["reasoning"], markup=False)
-    console.out().print(f"limit: {dollars(found['max_cost_micro_usd'])} a call", markup=False)
+    console.out().print(found["reasoning"])
+    console.out().print(f"limit: {dollars(found['max_cost_micro_usd'])} a call")
     if found["fallbacks"]:
-        console.out().print(f"then, if it fails: {', '.join(found['fallbacks'])}", markup=False)
+        console.out().print(f"then, if it fails: {', '.join(found['fallbacks'])}")
 
 
 def _number(value: int | None) -> str:

@@ -27,7 +27,7 @@ def list_types(as_json: Annotated[bool, typer.Option("--json", help="One JSON li
         topics = [topic.name for topic in TOPICS.values() if model in topic.carries]
         row = {"type": kind, "topics": topics, "encoding": encoding_of(model), "fingerprint": current(model).fingerprint.hex()}
         if as_json:
-            typer.echo(json.dumps(row))
+            console.data(json.dumps(row))
         table.add_row(kind, ", ".join(topics), encoding_of(model), current(model).fingerprint.hex())
     if not as_json:
         console.out().print(table)

@@ -62,7 +62,7 @@ def _count(model: Model, file: str, *, as_json: bool) -> None:
         counted = ((text, counter.count_text(model, text)) for text in texts(stream))
         if as_json:
             for _, count in counted:
-                sys.stdout.write(f"{count}\n")
+                console.data(str(count))
             return
         console.out().print(_table(model, counted))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,16 +49,16 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
             definition, faults = _validated(workbench, file)
             broken = broken or bool(errors(faults))
             for fault in faults:
-                _print(json.dumps(_fault(fault)) if as_json else str(fault))
+                console.data(json.dumps(_fault(fault)) if as_json else str(fault))
             if definition is not None and not as_json:
                 count = len(definition.workflow.nodes)
-                _print(f"{file}: {definition.name} {definition.version} is fine ({count} node{'' if count == 1 else 's'})")
+                console.data(f"{file}: {definition.name} {definition.version} is fine ({count} node{'' if count == 1 else 's'})")
         raise typer.Exit(1 if broken else 0)
 
     @group.command()
     def show(file: File, mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False) -> None:
         """Draw the graph."""
-        _print(workbench.draw(_valid(workbench, file)[0], mermaid=mermaid))
+        console.data(workbench.draw(_valid(workbench, file)[0], mermaid=mermaid), lines=True)
 
     @group.command()
     def simulate(
@@ -80,7 +79,7 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
         except ValueError as error:
             raise _misused(str(error)) from None
         if as_json:
-            _print(json.dumps(result))
+            console.data(json.dumps(result))
         else:
             _tell(result)
         raise typer.Exit(1 if result["status"] == "invalid" else 0)
@@ -95,7 +94,7 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
             for warning in workflow.warnings:
                 if warning not in said:
                     console.report(warning)
-            _print(f"{workflow.name}@{workflow.version} is published ({workflow.nodes} nodes, {workflow.digest[:12]})")
+            console.data(f"{workflow.name}@{workflow.version} is published ({workflow.nodes} nodes, {workflow.digest[:12]})")
 
     @group.command("list")
     def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a version.")] = False) -> None:
@@ -104,10 +103,10 @@ def build(workbench: Workbench, system: System) -> typer.Typer:
         if as_json:
             for row in rows:
                 fields = ("name", "version", "digest", "nodes", "published_ms", "deprecated")
-                _print(json.dumps({field: getattr(row, field) for field in fields}))
+                console.data(json.dumps({field: getattr(row, field) for field in fields}))
             return
         if not rows:
-            _print("nothing is published: type `hil workflows publish FILE`")
+            console.data("nothing is published: type `hil workflows publish FILE`")
             return
         table = Table("workflow", "version", "nodes", "digest", "published", "state", box=None)
         for row in rows:
@@ -158,13 +157,8 @@ def _fault(fault: Fault) -> dict[str, Any]:
 
 
 def _tell(result: Mapping[str, Any]) -> None:
-    _print(f"status    {result['status']}")
+    console.data(f"status    {result['status']}")
     for key in ("executed", "skipped", "failed", "order"):
-        _print(f"{key:<9} {(' → ' if key == 'order' else ', ').join(result[key]) or '-'}")
+        console.data(f"{key:<9} {(' → ' if key == 'order' else ', ').join(result[key]) or '-'}")
     for fault in result.get("faults", ()):
-        _print(f"{fault['file']}:{fault['line']}: {fault['message']}. → {fault['remedy']}")
-
-
-def _print(text: str) -> None:
-    """To standard output as it is: other programs read it."""
-    sys.stdout.write(text + "\n")
+        console.data(f"{fault['file']}:{fault['line']}: {fault['message']}. → {fault['remedy']}")

@@ -21,6 +21,8 @@ from agents.errors import Fatal, Retryable
 from agents.jsonable import NotJson, plain
 from connectors.llm import guard
 from connectors.llm.headers import retry_after
+from connectors.llm.secrets import Secrets
+from schemas.shown import masked
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,7 @@ class ComposioClient:
             max_retries=0,
             http_client=self._http,
         )
+        self._secrets = Secrets(settings.api_key)
         self._known: dict[str, tuple[float, dict[str, RemoteTool]]] = {}
         self._listing: dict[str, asyncio.Lock] = {}
 
@@ -178,12 +181,13 @@ class ComposioClient:
         return found
 
     def _failure(self, error: Exception) -> NotDone | InDoubt:
-        where = f"Composio at {self._settings.base_url}"
+        where = masked(f"Composio at {self._settings.base_url}")
         cause = error.__cause__ or error
+        why = self._secrets.out_of(str(cause)) or type(cause).__name__
         if isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
-            return NotDone(f"{where} cannot be reached ({cause or type(cause).__name__})")
+            return NotDone(f"{where} cannot be reached ({why})")
         if isinstance(error, composio_client.APIStatusError):
-            status, said = error.status_code, str(error)[:600]
+            status, said = error.status_code, self._secrets.out_of(str(error))
             if status in (401, 403):
                 return KeyRefused(f"{where} refused the key ({said}). Set COMPOSIO_API_KEY to one of your project", final=True)
             if status == 429:
@@ -192,7 +196,7 @@ class ComposioClient:
             return NotDone(said, final=True) if status < 500 and status != 408 else InDoubt(f"{where} failed ({said})")
         if isinstance(error, (composio_client.APITimeoutError, TimeoutError)):
             return InDoubt(f"{where} did not answer in time")
-        return InDoubt(f"{where}: the connection broke before its answer was read ({cause or type(cause).__name__})")
+        return InDoubt(f"{where}: the connection broke before its answer was read ({why})")
 
 
 def remote_tool(app: str, item: Any) -> RemoteTool | None:

@@ -7,8 +7,9 @@ import json
 import re
 from urllib.parse import quote
 
+from schemas.shown import HIDDEN, masked
+
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_\-*.]{4,}|(?<=\bBearer )[A-Za-z0-9._~+/\-*]{8,}=*", re.IGNORECASE)
-HIDDEN = "***"
 LONGEST = 600
 """Characters of a provider's words that are worth repeating."""
 _SHORTEST_SECRET = 4
@@ -29,8 +30,8 @@ class Secrets:
         return f"Secrets({HIDDEN})"
 
     def out_of(self, words: str) -> str:
-        """An error's words on one line, without keys, at most LONGEST characters."""
-        return _LOOKS_LIKE_A_KEY.sub(HIDDEN, self.hidden(" ".join(words.split())))[:LONGEST]
+        """An error's words on one line, without keys and passwords of addresses, at most LONGEST characters."""
+        return _LOOKS_LIKE_A_KEY.sub(HIDDEN, self.hidden(masked(" ".join(words.split()))))[:LONGEST]
 
     def hidden(self, words: str) -> str:
         """`words` without this endpoint's key; other text as it is."""

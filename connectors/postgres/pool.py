@@ -40,10 +40,12 @@ async def open_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
         ) from error
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
         raise StorageError(f"no Postgres at {where}: start it, or unset HIL_DATABASE_URL to use the embedded one") from error
-    except (ValueError, asyncpg.InterfaceError) as error:
+    except (ValueError, asyncpg.InterfaceError):
+        # What could not be read may be a piece of the password: it is not repeated.
         raise StorageError(
-            f"HIL_DATABASE_URL is not a Postgres address ({error}): write postgresql://user:password@host:5432/database"
-        ) from error
+            "HIL_DATABASE_URL is not a Postgres address: write postgresql://user:password@host:5432/database, with "
+            "%40 for @, %2F for / and %23 for # in the password"
+        ) from None
     except asyncpg.PostgresError as error:
         raise StorageError(f"Postgres at {where} cannot be used: {error}") from error
 
@@ -53,6 +55,8 @@ def _shown(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname or "the local socket"
+        if "@" in parts.path:
+            raise ValueError("a password with a / in it is not read as one")
         return f"{host}:{parts.port or 5432}{parts.path}"
     except ValueError:
         return "the address of HIL_DATABASE_URL"

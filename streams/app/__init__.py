@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+
+from schemas.shown import masked, visible
+from streams.app.logs import configure
 
 
 def main() -> None:
@@ -14,17 +16,11 @@ def main() -> None:
     from streams.app.groups import groups
     from streams.app.system import Application
 
-    _quiet()
+    configure()
     try:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {visible(masked(str(error)), lines=True)}\n")
         raise SystemExit(2) from None
     application = Application(settings)
     build(application, groups(application))()
-
-
-def _quiet() -> None:
-    """Warnings of ours go to standard error. aiokafka logs what it then retries, or raises where we put it into words."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

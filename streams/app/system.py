@@ -22,6 +22,7 @@ from connectors.postgres.pool import open_pool
 from connectors.settings import Settings
 from schemas.events import CancelRequested
 from schemas.ids import derive
+from schemas.shown import without_credentials
 from streams.app import publishing
 from streams.app.gateway import KafkaGateway
 from streams.app.knowledge import knowledge
@@ -97,14 +98,14 @@ class Application:
             self._running.definitions.resolve(settings.default_workflow)
         except UnknownWorkflow as error:
             raise CannotGoOn(f"HIL_DEFAULT_WORKFLOW: {error}") from error
-        return settings, _addresses(settings, stand_in)
+        return settings, _addresses(settings, self._settings, stand_in)
 
     @asynccontextmanager
     async def attached(self) -> AsyncIterator[KafkaGateway]:
         settings = self._known()
         with in_words():
             async with Publisher(kafka_of(settings)) as publisher:
-                yield KafkaGateway(_addresses(settings, stand_in=False), publisher)
+                yield KafkaGateway(_addresses(settings, self._settings, stand_in=False), publisher)
 
     def reachable(self) -> Settings:
         """Settings filled in from the `hil up` that runs on the same data folder, if one does."""
@@ -203,12 +204,16 @@ async def _with_stand_ins(settings: Settings, stack: AsyncExitStack, report: Rep
     return settings, own_model
 
 
-def _addresses(settings: Settings, stand_in: bool) -> Addresses:
+def _addresses(settings: Settings, given: Settings, stand_in: bool) -> Addresses:
+    """What others are told. What was `given` to us is told without its credentials: who may know them was given them too.
+
+    The embedded Postgres has a password that was made here, and its address is how one gets in.
+    """
     return Addresses(
         kafka_bootstrap=settings.kafka_bootstrap or "",
-        database_url=settings.database_url or "",
-        llm_base_url=settings.llm_base_url or "",
-        composio_base_url=settings.composio_base_url or "",
+        database_url=without_credentials(given.database_url) if given.database_url else settings.database_url or "",
+        llm_base_url=without_credentials(settings.llm_base_url or ""),
+        composio_base_url=without_credentials(settings.composio_base_url or ""),
         data=str(settings.data.resolve()),
         pid=os.getpid(),
         stand_in=stand_in,

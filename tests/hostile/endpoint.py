@@ -1,7 +1,8 @@
 """A model on loopback that turns on its owner: what it says is chosen by a marker in the customer's words.
 
-`[program:NAME]`: a code agent's program from `programs.PROGRAMS`. `[says:NAME]`: an answer from `programs.ANSWERS`. Everything else
-goes on to the rehearsal model and comes back unchanged.
+`[program:NAME]`: a code agent's program from `programs.PROGRAMS`. `[says:NAME]`: an answer from `programs.ANSWERS`. Everything
+else goes on to the rehearsal model and comes back unchanged. `[honest]`: a plain answer at once, so that what the honest customers
+wait for is the engine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 from tests.hostile.programs import ANSWERS, PROGRAMS
 
-MARK = re.compile(rb"\[(program|says):([a-z0-9_]+)\]")
+MARK = re.compile(rb"\[(?:(program|says):([a-z0-9_]+)|honest)\]")
+HONEST = "Your order is on its way."
 USED = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 
 
@@ -39,8 +41,11 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         async def answer(request: web.Request) -> web.StreamResponse:
             body = await request.read()
             if request.path.endswith("/chat/completions") and (mark := MARK.search(body)):
+                stream = b'"stream":true' in body.replace(b" ", b"")
+                if mark[1] is None:
+                    return _said('{"intent": "order_status"}' if b'"response_format"' in body else HONEST, stream=stream)
                 it.served += 1
-                return _hostile(mark[1].decode(), mark[2].decode(), stream=b'"stream":true' in body.replace(b" ", b""))
+                return _hostile(mark[1].decode(), mark[2].decode(), stream=stream)
             try:
                 async with session.request(
                     request.method,
@@ -69,7 +74,10 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 def _hostile(kind: str, name: str, *, stream: bool) -> web.Response:
     if kind == "says" and isinstance(ANSWERS.get(name), bytes):
         return web.Response(body=ANSWERS[name], content_type="application/json")
-    said = f"1. Do it.\n\n```python\n{PROGRAMS[name]}\n```" if kind == "program" else str(ANSWERS[name])
+    return _said(f"1. Do it.\n\n```python\n{PROGRAMS[name]}\n```" if kind == "program" else str(ANSWERS[name]), stream=stream)
+
+
+def _said(said: str, *, stream: bool) -> web.Response:
     message: dict[str, Any] = {"role": "assistant", "content": said}
     if stream:
         chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}

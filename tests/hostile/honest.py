@@ -1,4 +1,4 @@
-"""The honest customers beside the attack: plain Kafka, nothing of our code. They count what they lost and how long they waited."""
+"""The honest customers beside the attack: plain Kafka, nothing of our code. They count what was lost and how long it took."""
 
 from __future__ import annotations
 
@@ -18,11 +18,37 @@ from aiokafka.errors import KafkaError
 LATE_S = 3.0
 """How long after the last answer a second one to the same message is still looked for."""
 TEXTS = (
-    "Where is my order #10{:02d}?",
-    "What are your opening hours? It is about order 10{:02d}.",
-    "Which payment methods do you take for order 10{:02d}?",
-    "When does my order #10{:02d} arrive?",
+    "[honest] Where is my order #10{:02d}?",
+    "[honest] Which payment methods do you take for order 10{:02d}?",
+    "[honest] When does my order #10{:02d} arrive?",
 )
+
+
+WORKFLOW: dict[str, Any] = {
+    "name": "honest_desk",
+    "version": "1.0.0",
+    "description": "What honest customers are answered by: two calls of a model that answers at once.",
+    "workflow": {
+        "nodes": [
+            {
+                "id": "classify",
+                "agent": "simple_intent_classifier",
+                "prompt_template": "Sort this message. <message>{{ text }}</message>",
+                "config": {
+                    "model_profile": "fast",
+                    "output_schema": {"type": "object", "properties": {"intent": {"type": "string"}}, "required": ["intent"]},
+                },
+            },
+            {
+                "id": "answer",
+                "agent": "simple_response_generator",
+                "prompt_template": "Answer a question about {{ intent }}. <message>{{ text }}</message>",
+                "config": {"model_profile": "fast"},
+            },
+        ],
+        "edges": [{"from": "classify", "to": "answer"}, {"from": "answer", "to": "END"}],
+    },
+}
 
 
 @dataclass
@@ -55,7 +81,7 @@ class Customers:
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._read())]
 
     async def finish(self, patience_s: float) -> None:
-        """Send no more; wait for the answers that are missing, and for second ones. Raises what sending or reading failed with."""
+        """Send no more; wait for missing answers, and for second ones. Raises what sending or reading failed with."""
         self._sending = False
         await self._tasks[0]
         deadline = time.monotonic() + patience_s
@@ -88,6 +114,7 @@ class Customers:
                         "text": TEXTS[number % len(TEXTS)].format(number % 24 + 1),
                         "conversation_id": sent.key,
                         "message_id": "m1",
+                        "workflow": WORKFLOW["name"],
                         "customer_id": f"customer-{number % 50}",
                     }
                     # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
@@ -104,7 +131,10 @@ class Customers:
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(self._partitions)]
         while True:
             consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._bootstrap, fetch_max_wait_ms=20, request_timeout_ms=8000, max_partition_fetch_bytes=16 << 20
+                bootstrap_servers=self._bootstrap,
+                fetch_max_wait_ms=20,
+                request_timeout_ms=8000,
+                max_partition_fetch_bytes=16 << 20,
             )
             with suppress(KafkaError):
                 await consumer.start()

@@ -8,10 +8,11 @@ COLLIDING = "(2**61 - 1)"
 """Integers that are multiples of it have the same hash in CPython: a dictionary of n of them takes n² steps to build."""
 
 PROGRAMS: dict[str, str] = {
-    "colliding_dict": f'out = {{}}\nfor i in range(100000):\n    out[i * {COLLIDING}] = 1\nout',
+    "colliding_dict": f"out = {{}}\nfor i in range(100000):\n    out[i * {COLLIDING}] = 1\nout",
     "colliding_result": f'{{"response": "x", "summary": "y", "data": {{str(i): i * {COLLIDING} for i in range(50000)}}}}',
     "colliding_keys": f'{{"response": "x", "summary": "y", "data": {{i * {COLLIDING}: i for i in range(30000)}}}}',
-    "colliding_set": f"s = set()\nfor i in range(100000):\n    s.add(i * {COLLIDING})\n{{'response': 'x', 'summary': str(len(s))}}",
+    "colliding_set": f"s = set()\nfor i in range(100000):\n    s.add(i * {COLLIDING})\n"
+    f"{{'response': 'x', 'summary': str(len(s))}}",
     "endless": "while True:\n    pass",
     "endless_sleep": "import time\nwhile True:\n    time.sleep(1)",
     "endless_print": "while True:\n    print('x' * 1000)",
@@ -76,7 +77,9 @@ PROGRAMS: dict[str, str] = {
 def _reply(**message: object) -> bytes:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
     used = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    return json.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": used}).encode()
+    return json.dumps(
+        {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": used}
+    ).encode()
 
 
 ANSWERS: dict[str, str | bytes] = {
@@ -113,9 +116,15 @@ ANSWERS: dict[str, str | bytes] = {
     "call_huge": _reply(
         content=None,
         tool_calls=[
-            {"id": "x", "type": "function", "function": {"name": "shopify_get_order", "arguments": '{"order_id": "' + "x" * 3_000_000 + '"}'}}
+            {
+                "id": "x",
+                "type": "function",
+                "function": {"name": "shopify_get_order", "arguments": '{"order_id": "' + "x" * 3_000_000 + '"}'},
+            }
         ],
     ),
-    "lone_surrogate": b'{"choices": [{"message": {"role": "assistant", "content": "\\ud800"}, "finish_reason": "stop"}], "usage": null}',
-    "big_body": b'{"choices": [{"message": {"role": "assistant", "content": "' + b"y" * 20_000_000 + b'"}, "finish_reason": "stop"}]}',
+    "lone_surrogate": b'{"choices": [{"message": {"role": "assistant", "content": "\\ud800"}, "finish_reason": "stop"}]}',
+    "big_body": b'{"choices": [{"message": {"role": "assistant", "content": "'
+    + b"y" * 20_000_000
+    + b'"}, "finish_reason": "stop"}]}',
 }
