@@ -1,8 +1,8 @@
 """A model on loopback that turns on its owner: what it says is chosen by a marker in the customer's words.
 
 `[program:NAME]`: a code agent's program from `programs.PROGRAMS`. `[says:NAME]`: an answer from `programs.ANSWERS`. Everything
-else goes on to the rehearsal model and comes back unchanged. `[honest]`: a plain answer at once, so that the honest customers wait
-for the engine alone.
+else goes on to the rehearsal model and comes back unchanged. `[honest]`: a plain answer at once, so that the honest customers
+wait for the engine alone.
 """
 
 from __future__ import annotations
