@@ -136,7 +136,7 @@ class Stranger:
         progress(TEXT)
         return Verified({}, 1.0, TEXT, {"x": TEXT}, [TEXT])
 
-    async def letters(self, wanted: object) -> list[LetterRow]:
+    async def letters(self, wanted: object, note: Callable[[str], None]) -> list[LetterRow]:
         return [letter()]
 
     async def letter(self, letter_id: str) -> tuple[LetterRow, dict[str, Any]]:
