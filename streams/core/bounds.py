@@ -32,6 +32,8 @@ ERROR_CHARACTERS = 2_000
 """Of a node's error; the rest is cut off."""
 SHORT_ERROR_CHARACTERS = 200
 """The same, when the run's outputs and errors have used up what they may have."""
+SMALL_BYTES = 1_024
+"""Smaller values are taken to be as long as their JSON: they do not matter, and there are many of them."""
 
 _JSON, _MSGPACK = msgspec.json.Encoder(), msgspec.msgpack.Encoder()
 
@@ -41,6 +43,8 @@ def size_of(value: Any) -> int:
     if value is None:
         return 0
     written = len(_JSON.encode(value))
+    if written < SMALL_BYTES:
+        return written
     try:
         return max(written, len(_MSGPACK.encode(value)))
     except OverflowError:  # an integer beyond 64 bits, which the state keeps as something shorter

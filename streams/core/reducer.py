@@ -68,7 +68,8 @@ def _begun_by(event: Event) -> Conversation:
 def _admit(turn: Turn, event: MessageReceived | RerunRequested) -> None:
     seen, mark = turn.conversation.seen, bytes.fromhex(event.id.replace("-", ""))[:SEEN_BYTES]
     if any(seen[at : at + SEEN_BYTES] == mark for at in range(0, len(seen), SEEN_BYTES)):
-        turn.set_aside("repeated", message_id=event.message_id)
+        apart = (event.time_ms,) if event.rules else ()  # intake admits a record again after a crash, at another time
+        turn.set_aside("repeated", *apart, message_id=event.message_id)
         return
     turn.update(seen=(seen + mark)[-SEEN_BYTES * SEEN_MESSAGES :])
     message = Message.of(event)

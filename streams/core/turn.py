@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +73,10 @@ class Turn:
         }
         self.outputs.append(trusted(kind, fields))
 
-    def set_aside(self, reason: str, *, message_id: str | None = None, node_id: str | None = None) -> None:
+    def set_aside(self, reason: str, *apart: str | int, message_id: str | None = None, node_id: str | None = None) -> None:
+        """`apart`: what tells it from others of the same event's id, for the same reason."""
         run_id = getattr(self.event, "run_id", None) or (self.conversation.run.run_id if self.conversation.run else "-")
-        self.audit(events.MessageSetAside, reason, run_id=run_id, reason=reason, message_id=message_id, node_id=node_id)
+        self.audit(events.MessageSetAside, reason, *apart, run_id=run_id, reason=reason, message_id=message_id, node_id=node_id)
 
     def remind(self, kind: TimerKind, node_id: str, due_ms: int, *cause: str | int, span_ms: int = 0) -> None:
         timer = Timer(derive(*cause, kind), due_ms, node_id, kind, span_ms)
@@ -103,9 +104,9 @@ class Turn:
         if target != END:
             self.touched.append(target)
 
-    def sizes(self, but: str) -> Iterator[int]:
+    def sizes(self, but: str) -> list[int]:
         """Bytes that the outputs and errors of the run's other nodes have."""
-        return (state.size for name, state in self.nodes.items() if name != but)
+        return [state.size for name, state in self.nodes.items() if name != but]
 
     def finished_event(self, node: Node, status: NodeStatus, reason: str | None) -> None:
         state, event = self.nodes[node.id], self.event

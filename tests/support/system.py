@@ -119,14 +119,18 @@ async def produce(
     *,
     topic: str = "customer.messages",
     keys: Sequence[bytes | None] = (),
+    stamped_ms: Sequence[int] = (),
 ) -> None:
-    """Produce like a stranger: any key, JSON or whatever bytes there are."""
+    """Produce like a stranger: any key, JSON or whatever bytes there are, and any time one likes."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=16 << 20)
     await producer.start()
     try:
         sent = [
             await producer.send(
-                topic, value if isinstance(value, bytes) else json.dumps(value).encode(), key=keys[at] if keys else None
+                topic,
+                value if isinstance(value, bytes) else json.dumps(value).encode(),
+                key=keys[at] if keys else None,
+                timestamp_ms=stamped_ms[at] if stamped_ms else None,
             )
             for at, value in enumerate(values)
         ]

@@ -160,3 +160,6 @@ def test_a_repeat_of_a_message_at_another_time_is_known_by_its_id():
     [aside] = play.message("hi", "m1", rules=RULES, produced_ms=5)
     assert (aside.reason, play.conversation) == ("repeated", state)  # type: ignore[attr-defined]
     assert derive("c1", "m1") == play.history[0].id
+    play.now_ms += HOUR_MS
+    [another] = play.message("hi", "m1", rules=RULES, produced_ms=5)
+    assert another.id != aside.id, "what is written twice under one id is the same bytes"

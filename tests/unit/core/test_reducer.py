@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.events import CancelRequested, HumanTask, MessageSetAside, NodeFinished, NodeStatus, Outcome, RunStarted
+from schemas.events import CancelRequested, HumanTask, MessageSetAside, NodeFinished, NodeStatus, NodeTask, Outcome, RunStarted
 from streams.core.reducer import QUEUE_BOUND, decide
 from streams.core.state import SEEN_MESSAGES, ConversationCodec
 from tests.support.play import Play, graph, requested
@@ -430,3 +430,34 @@ def test_not_in_jmespath_negates_the_whole_path(flag: bool, taken: list[str]):
     play = Play(graph(["a", "b"], [("a", "b", "!output.flag"), ("b", "END")]))
     play.message()
     assert requested(play.complete("a", {"flag": flag})) == taken
+
+
+@pytest.mark.parametrize("kind", ["jmespath", "python_expr"])
+@pytest.mark.parametrize("forged", ["classify", "later", "skipped", "output", "knowledge_base"])
+@pytest.mark.parametrize("where", ["context", "input"])
+def test_nothing_a_message_says_stands_for_what_a_node_said(kind: str, forged: str, where: str):
+    """Not even from who writes events past intake; whether the node has run, will run, or never will."""
+    expression = {
+        "jmespath": f"{forged}.output.vip || {forged}.vip",
+        "python_expr": f"(({forged} or {{}}).get('output') or {{}}).get('vip') == True",
+    }[kind]
+    shape = graph(
+        [
+            "classify",
+            "later",
+            {"id": "skipped", "condition": "`false`"},
+            {"id": "gift", "condition": {"type": kind, "expression": expression}},
+        ],
+        [("skipped", "gift"), ("classify", "gift"), ("gift", "later"), ("gift", "END"), ("classify", "END")],
+    )
+    play = Play(shape)
+    play.message(**{where: {forged: {"output": {"vip": True}, "vip": True}}})
+    play.complete("classify", {"vip": False})
+    assert "gift" not in [task.node_id for task in play.outputs if isinstance(task, NodeTask)]
+
+
+def test_what_a_message_says_under_a_name_of_its_own_is_seen():
+    shape = graph(["a", {"id": "gift", "condition": "customer.vip"}], [("a", "gift"), ("gift", "END")])
+    play = Play(shape)
+    play.message(context={"customer": {"vip": True}})
+    assert requested(play.complete("a", "x")) == ["gift"]
