@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from jinja2 import TemplateError, meta, nodes
 from jinja2.runtime import Context
 
-from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch
+from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch, within_budget
 from schemas.workflow.faults import nearest
-from schemas.workflow.filters import BUDGET, SOURCE_SIZE
 from schemas.workflow.sandbox import Sandbox, check, metered
-from schemas.workflow.values import UnknownName
+from schemas.workflow.values import BUDGET, UnknownName
 
 MAX_SOURCE = 200_000
+MAX_TOKENS = 10_000
+MAX_REASON = 500
+"""Characters of a fault's reason, which may name parts of the data."""
 SANDBOX = Sandbox()
 
 
@@ -40,18 +43,23 @@ class Reference:
 class Template:
     """Compile once, render often. Raises TemplateFault when `source` is no template we accept."""
 
-    __slots__ = ("_compiled", "_size", "names", "references")
+    __slots__ = ("_compiled", "_price", "names", "references")
 
     def __init__(self, source: str) -> None:
         if len(source) > MAX_SOURCE:
             raise TemplateFault(f"it is longer than {MAX_SOURCE:,} characters: shorten it")
         try:
+            if len(list(islice(SANDBOX.lexer.tokeniter(source, None), MAX_TOKENS + 1))) > MAX_TOKENS:
+                raise TemplateFault("it says too much in `{{ }}` and `{% %}`: let a node prepare the data")
             tree = SANDBOX.parse(source)
             check(tree, SANDBOX)
             self.names = frozenset(meta.find_undeclared_variables(tree))
             """The top-level names it takes from its scope."""
             self.references = tuple(_references(tree, self.names))
-            self._compiled = SANDBOX.from_string(metered(tree))
+            tree, self._price = metered(tree)
+            self._compiled = SANDBOX.from_string(tree)
+        except TemplateFault:
+            raise
         except TemplateError as error:
             raise TemplateFault(error.message or "it does not compile", line=getattr(error, "lineno", 1) or 1) from None
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, AssertionError) as error:
@@ -61,23 +69,11 @@ class Template:
                 else f"it does not compile ({error})"
             )
             raise TemplateFault(f"{reason}: write it simpler") from None
-        self._size = len(source)
 
     def render(self, scope: Mapping[str, Any], *, node: str | None = None) -> str:
         """The prompt for one run. An unknown name, or too much of anything, raises TemplateFault."""
         try:
-            return self._printed(self._compiled.root_render_func(self._context(scope)))
-        except Exception:  # noqa: BLE001  rendered once more, with Jinja's own machinery: it knows the lines, and takes its time
-            return self._rendered(scope, node)
-
-    def _context(self, scope: Mapping[str, Any]) -> Context:
-        """As `Template.generate` makes it, without copying every name through a ChainMap."""
-        known = {**SANDBOX.globals, **scope, BUDGET: Budget(), SOURCE_SIZE: self._size}
-        return Context(SANDBOX, known, None, self._compiled.blocks)
-
-    def _rendered(self, scope: Mapping[str, Any], node: str | None) -> str:
-        try:
-            return self._printed(self._compiled.generate({**scope, BUDGET: Budget(), SOURCE_SIZE: self._size}))
+            return within_budget(lambda budget: self._rendered(scope, budget))
         except UnknownName as error:
             known = nearest(error.name, [name for name in scope if not name.startswith(" ")])
             advice = (
@@ -85,12 +81,26 @@ class Template:
                 if known
                 else "use an input or context field, a node's id, or a field its predecessors put out"
             )
-            raise TemplateFault(
-                f"{error.message}: {advice}", line=_line(error.__traceback__), name=error.name, node=node
-            ) from None
+            line = self._line(error.__traceback__)
+            raise TemplateFault(f"{error.message}: {advice}", line=line, name=error.name, node=node) from None
         except Exception as error:  # noqa: BLE001  an author's template may raise anything; it fails the node, never the worker
             reason = "it calls itself too often" if isinstance(error, RecursionError) else str(error) or type(error).__name__
-            raise TemplateFault(reason, line=_line(error.__traceback__), node=node) from None
+            raise TemplateFault(reason[:MAX_REASON], line=self._line(error.__traceback__), node=node) from None
+
+    def _rendered(self, scope: Mapping[str, Any], budget: Budget) -> str:
+        """As `Template.generate` does it, without copying every name through a ChainMap."""
+        budget.spend(self._price)
+        context = Context(SANDBOX, {**SANDBOX.globals, **scope, BUDGET: budget}, None, self._compiled.blocks)
+        return self._printed(self._compiled.root_render_func(context))
+
+    def _line(self, trace: TracebackType | None) -> int:
+        """The template's line: the innermost of its generated code's, traced back."""
+        line = 1
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "<template>":
+                line = self._compiled.get_corresponding_lineno(trace.tb_lineno)
+            trace = trace.tb_next
+        return line
 
     @staticmethod
     def _printed(pieces: Iterable[str]) -> str:
@@ -102,16 +112,6 @@ class Template:
                 raise TooMuch(f"it prints more than {MAX_TEXT:,} characters")
             parts.append(piece)
         return "".join(parts)
-
-
-def _line(trace: TracebackType | None) -> int:
-    """The template's line: Jinja puts it into the traceback in place of its generated code's."""
-    line = 1
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 def _references(tree: nodes.Node, names: frozenset[str], inside: bool = False) -> Iterator[Reference]:

@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import UndefinedError
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
 from jinja2.utils import missing
 
 from schemas.workflow import methods
-from schemas.workflow.bounds import Budget
+from schemas.workflow.bounds import Bag, Budget, figures
 from schemas.workflow.jsontext import as_json
+
+BUDGET = " budget"
+"""A render's budget in its context, under a name that no template can spell."""
+MAX_NAME = 200
+"""Characters of a name that is not there, as messages show it."""
 
 
 class UnknownName(UndefinedError):
@@ -58,14 +64,14 @@ class Absent(Undefined):
         self._check()
         return hash(Absent)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def called(self, arguments: tuple[Any, ...], named: Mapping[str, Any], budget: Budget) -> Any:
         """`order.items()`: a field that is not there may be a method of the mapping it is not in."""
         self._check()
         owner = {} if isinstance(self._undefined_obj, Absent) or self._undefined_obj is None else self._undefined_obj
         name = self._undefined_name or ""
         if isinstance(owner, Mapping) and name in methods.MAPPING:
-            found = methods.call(owner, name, arguments, named, Budget())
-            return field(owner, str(arguments[0])) if name == "get" and found is None and len(arguments) == 1 else found
+            found = methods.call(owner, name, arguments, named, budget)
+            return reach(owner, arguments[0]) if name == "get" and found is None and len(arguments) == 1 else found
         raise UndefinedError(f"{methods.kind(owner)} has no method {name}()")
 
 
@@ -81,8 +87,8 @@ class Method:
     def __init__(self, owner: Any, name: str) -> None:
         self.owner, self.name = owner, name
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return methods.call(self.owner, self.name, arguments, named, Budget())
+    def called(self, arguments: tuple[Any, ...], named: Mapping[str, Any], budget: Budget) -> Any:
+        return methods.call(self.owner, self.name, arguments, named, budget)
 
     def __bool__(self) -> bool:
         return False
@@ -94,26 +100,49 @@ class Method:
 def field(owner: Any, name: Any) -> Any:
     """A field of a mapping, an item of a list, else something absent. Never an attribute of an object."""
     if isinstance(owner, Mapping):
-        return owner[name] if name in owner else Absent(obj=owner, name=str(name))
-    if isinstance(owner, (str, list, tuple)) and isinstance(name, (int, slice)):
+        plain = isinstance(name, (str, int, float)) or name is None  # of other keys the hash has no bound
+        return owner[name] if plain and name in owner else _absent(owner, name)
+    if isinstance(owner, (str, list, tuple)) and isinstance(name, int):
         try:
             return owner[name]
         except IndexError:
             pass
-    return Absent(obj=owner, name=str(name))
+    return _absent(owner, name)
+
+
+def reach(owner: Any, name: Any) -> Any:
+    """`owner.name` and `owner[name]`, wherever a template can write them. Raises SecurityError for what is no data."""
+    if isinstance(owner, Absent):
+        owner._check()
+        return _absent(owner, name)
+    if isinstance(name, str) and isinstance(owner, tuple) and name in getattr(owner, "_fields", ()):  # what groupby gives
+        return getattr(owner, name)
+    if owner is None or isinstance(owner, (Mapping, str, list, tuple, int, float)):
+        if isinstance(name, str) and name.startswith("__") and not isinstance(owner, Mapping):
+            raise SecurityError(f"`{name[:MAX_NAME]}` is out of reach")
+        return field(owner, name)
+    raise SecurityError(f"`{name if isinstance(name, str) else type(name).__name__}` is out of reach")
+
+
+def _absent(owner: Any, name: Any) -> Absent:
+    return Absent(obj=owner, name=name[:MAX_NAME] if isinstance(name, str) else type(name).__name__)
 
 
 def text(value: Any, budget: Budget) -> str:
     """How a value prints: a text as it is, null as nothing, lists and mappings as compact JSON."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
-    if isinstance(value, str):
-        return str(value)
+    if isinstance(value, (int, float)):
+        return figures(budget, value)
     if isinstance(value, Listing):
+        return value.shown
+    if isinstance(value, (Mapping, list, tuple, Bag)):
+        return as_json(value, budget)
+    if isinstance(value, (Undefined, Method)):
         return str(value)
-    if isinstance(value, (Mapping, list, tuple, set)):
-        return as_json(budget.weigh(value))
-    return str(value)
+    raise TypeError("only texts, numbers, lists and mappings can be printed")
 
 
 class Listing(list[Any]):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from schemas.workflow import methods
-from schemas.workflow.bounds import Budget, arithmetic, sized
+from schemas.workflow.bounds import Bag, Budget, arithmetic, bag, look_up, table, within_budget
+from schemas.workflow.comparing import compare
 from streams.core.functions import FUNCTIONS, TYPES
 from streams.core.grammar import ExpressionFault, checked
 
-STEP = 5
+STEP = 20
 """Units of the budget that one step of the syntax tree costs."""
 CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "none": None}
 """How authors of YAML and JSON spell them; a field of the same name comes first."""
@@ -29,18 +31,20 @@ ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.BitAnd: "&",
     ast.BitXor: "^",
 }
-COMPARISON: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
-    ast.Is: lambda a, b: a is b,
-    ast.IsNot: lambda a, b: a is not b,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
+COMPARISON: Mapping[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
 }
+MAX_SHOWN = 80
+"""Characters of a name from the data in a message."""
 
 
 class Unreachable(LookupError):
@@ -56,7 +60,7 @@ class Expression:
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """Its value. Raises Unreachable, TooMuch, RecursionError, or what Python raises for such values (TypeError, …)."""
-        return _Evaluation(scope, Budget()).value(self.tree)
+        return within_budget(lambda budget: _Evaluation(scope, budget).value(self.tree))
 
 
 def parse(source: str) -> Expression:
@@ -76,8 +80,7 @@ class _Evaluation:
 
     def value(self, node: ast.expr) -> Any:
         self.budget.spend(STEP)
-        method: Callable[[Any], Any] = getattr(self, f"_{type(node).__name__.lower()}")  # grammar.py has allowed these alone
-        return method(node)
+        return STEPS[type(node)](self, node)
 
     def _constant(self, node: ast.Constant) -> Any:
         return node.value
@@ -95,8 +98,8 @@ class _Evaluation:
         if isinstance(owner, Mapping):
             if node.attr in owner:
                 return owner[node.attr]
-            raise Unreachable(f"`{ast.unparse(node)}` is not there: it has {_shown(owner)}")
-        raise Unreachable(f"`{ast.unparse(node)}` is not there: `{ast.unparse(node.value)}` is {methods.kind(owner)}")
+            raise Unreachable(f"`{_short(node)}` is not there: it has {_shown(owner)}")
+        raise Unreachable(f"`{_short(node)}` is not there: `{_short(node.value)}` is {methods.kind(owner)}")
 
     def _subscript(self, node: ast.Subscript) -> Any:
         owner = self.value(node.value)
@@ -104,12 +107,17 @@ class _Evaluation:
             low, high, step = (
                 None if part is None else self.value(part) for part in (node.slice.lower, node.slice.upper, node.slice.step)
             )
-            return self._made(owner[low:high:step])
+            return methods.part(owner, slice(low, high, step), self.budget)
         key = self.value(node.slice)
+        if isinstance(owner, Mapping):
+            look_up(self.budget, owner, key)
         try:
             return owner[key]
         except LookupError:
-            raise Unreachable(f"`{ast.unparse(node)}` is not there") from None
+            raise Unreachable(f"`{_short(node)}` is not there") from None
+
+    def _slice(self, node: ast.Slice) -> Any:
+        raise TypeError(f"`{_short(node)}` is one of several parts: take one at a time")
 
     def _boolop(self, node: ast.BoolOp) -> Any:
         stops_at = isinstance(node.op, ast.Or)
@@ -128,16 +136,14 @@ class _Evaluation:
 
     def _binop(self, node: ast.BinOp) -> Any:
         left, right = self.value(node.left), self.value(node.right)
-        return self._made(arithmetic(ARITHMETIC[type(node.op)], left, right))
+        return arithmetic(ARITHMETIC[type(node.op)], left, right, self.budget)
 
     def _compare(self, node: ast.Compare) -> Any:
         left = self.value(node.left)
         result: Any = True
         for operator, operand in zip(node.ops, node.comparators, strict=True):
             right = self.value(operand)
-            self.budget.weigh(left)
-            self.budget.weigh(right)
-            result = COMPARISON[type(operator)](left, right)
+            result = compare(COMPARISON[type(operator)], left, right, self.budget)
             if not result:
                 break
             left = right
@@ -147,34 +153,33 @@ class _Evaluation:
         return self.value(node.body if self.value(node.test) else node.orelse)
 
     def _list(self, node: ast.List) -> Any:
-        return self._made([self.value(item) for item in node.elts])
+        return [self.value(item) for item in node.elts]
 
     def _tuple(self, node: ast.Tuple) -> Any:
-        return self._made(tuple(self.value(item) for item in node.elts))
+        return tuple([self.value(item) for item in node.elts])
 
     def _set(self, node: ast.Set) -> Any:
-        return self._made({self.value(item) for item in node.elts})
+        return bag(self.budget, (self.value(item) for item in node.elts))
 
     def _dict(self, node: ast.Dict) -> Any:
-        return self._made(
-            {self.value(key): self.value(value) for key, value in zip(node.keys, node.values, strict=True) if key is not None}
-        )
+        pairs = zip(node.keys, node.values, strict=True)
+        return table(self.budget, ((self.value(key), self.value(value)) for key, value in pairs if key is not None))
 
     def _joinedstr(self, node: ast.JoinedStr) -> Any:
-        return self._made("".join(str(self.value(part)) for part in node.values))
+        return methods.joined(self.budget, "", [self.value(part) for part in node.values])
 
     def _formattedvalue(self, node: ast.FormattedValue) -> Any:
         return FUNCTIONS["str"](self.budget, self.value(node.value))
 
     def _listcomp(self, node: ast.ListComp) -> Any:
-        return self._made(self.budget.listed(self._turns(node.generators, lambda: self.value(node.elt))))
+        return self.budget.listed(self._turns(node.generators, lambda: self.value(node.elt)))
 
     def _setcomp(self, node: ast.SetComp) -> Any:
-        return self._made(set(self.budget.listed(self._turns(node.generators, lambda: self.value(node.elt)))))
+        return bag(self.budget, self._turns(node.generators, lambda: self.value(node.elt)))
 
     def _dictcomp(self, node: ast.DictComp) -> Any:
         pairs = self._turns(node.generators, lambda: (self.value(node.key), self.value(node.value)))
-        return self._made(dict(self.budget.listed(pairs)))
+        return table(self.budget, pairs)
 
     def _generatorexp(self, node: ast.GeneratorExp) -> Any:
         """Only ever handed to one of our functions, which goes through it once: `any` stops early, as in Python."""
@@ -186,7 +191,7 @@ class _Evaluation:
             return
         outer = self.scopes
         for item in self._iterable(loops[0].iter):
-            self.budget.spend(STEP)
+            self.budget.spend(2 * STEP)
             variables: dict[str, Any] = {}
             _bind(loops[0].target, item, variables)
             self.scopes = (variables, *outer)
@@ -198,9 +203,9 @@ class _Evaluation:
 
     def _iterable(self, node: ast.expr) -> Any:
         values = self.value(node)
-        if isinstance(values, (str, list, tuple, set, Mapping, Iterator)):
+        if isinstance(values, (str, list, tuple, Bag, Mapping)):
             return values
-        raise TypeError(f"`{ast.unparse(node)}` is {methods.kind(values)}, not a list")
+        raise TypeError(f"`{_short(node)}` is {methods.kind(values)}, not a list")
 
     def _call(self, node: ast.Call) -> Any:
         named = {keyword.arg: self.value(keyword.value) for keyword in node.keywords if keyword.arg}
@@ -208,16 +213,36 @@ class _Evaluation:
             if node.func.id == "isinstance":
                 return isinstance(self.value(node.args[0]), _types(node.args[1]))
             arguments = [self.value(argument) for argument in node.args]
-            return self._made(FUNCTIONS[node.func.id](self.budget, *arguments, **named))
+            return FUNCTIONS[node.func.id](self.budget, *arguments, **named)
         assert isinstance(node.func, ast.Attribute)
         owner = self.value(node.func.value)
-        return self._made(
-            methods.call(owner, node.func.attr, tuple(self.value(argument) for argument in node.args), named, self.budget)
-        )
+        return methods.call(owner, node.func.attr, tuple([self.value(argument) for argument in node.args]), named, self.budget)
 
-    def _made(self, value: Any) -> Any:
-        """What an operation made: not too large, and paid for, so that no later comparison of it can be a surprise."""
-        return self.budget.weigh(sized(value))
+
+STEPS: Mapping[type[ast.expr], Callable[[_Evaluation, Any], Any]] = {
+    ast.Constant: _Evaluation._constant,
+    ast.Name: _Evaluation._name,
+    ast.Attribute: _Evaluation._attribute,
+    ast.Subscript: _Evaluation._subscript,
+    ast.Slice: _Evaluation._slice,
+    ast.BoolOp: _Evaluation._boolop,
+    ast.UnaryOp: _Evaluation._unaryop,
+    ast.BinOp: _Evaluation._binop,
+    ast.Compare: _Evaluation._compare,
+    ast.IfExp: _Evaluation._ifexp,
+    ast.List: _Evaluation._list,
+    ast.Tuple: _Evaluation._tuple,
+    ast.Set: _Evaluation._set,
+    ast.Dict: _Evaluation._dict,
+    ast.JoinedStr: _Evaluation._joinedstr,
+    ast.FormattedValue: _Evaluation._formattedvalue,
+    ast.ListComp: _Evaluation._listcomp,
+    ast.SetComp: _Evaluation._setcomp,
+    ast.DictComp: _Evaluation._dictcomp,
+    ast.GeneratorExp: _Evaluation._generatorexp,
+    ast.Call: _Evaluation._call,
+}
+"""All there is: what is not named here cannot happen."""
 
 
 def _bind(target: ast.expr, item: Any, variables: dict[str, Any]) -> None:
@@ -226,9 +251,14 @@ def _bind(target: ast.expr, item: Any, variables: dict[str, Any]) -> None:
         return
     assert isinstance(target, (ast.Tuple, ast.List))
     if not isinstance(item, (list, tuple, str)) or len(item) != len(target.elts):
-        raise TypeError(f"{methods.kind(item)} cannot be spread over `{ast.unparse(target)}`")
+        raise TypeError(f"{methods.kind(item)} cannot be spread over `{_short(target)}`")
     for part, value in zip(target.elts, item, strict=True):
         _bind(part, value, variables)
+
+
+def _short(node: ast.expr) -> str:
+    written = ast.unparse(node)
+    return written if len(written) <= MAX_SHOWN else f"{written[: MAX_SHOWN - 1]}…"
 
 
 def _types(node: ast.expr) -> tuple[type, ...]:
@@ -237,7 +267,7 @@ def _types(node: ast.expr) -> tuple[type, ...]:
 
 
 def _shown(owner: Mapping[str, Any]) -> str:
-    names = ", ".join(f"`{name}`" for name in list(owner)[:8])
+    names = ", ".join(f"`{str(name)[:MAX_SHOWN]}`" for name in islice(owner, 8))
     return f"{names}{', …' if len(owner) > 8 else ''}" if names else "no fields"
 
 
