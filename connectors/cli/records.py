@@ -85,6 +85,14 @@ def _timestamp(text: str) -> int:
         ) from None
 
 
+def _clock(ms: int) -> str:
+    """In local time; a producer may claim one that no calendar has."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(ms / 1000))
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
+
+
 def _print(record: Seen, as_json: bool) -> None:
     if as_json:
         line = {
@@ -98,7 +106,7 @@ def _print(record: Seen, as_json: bool) -> None:
         }
         console.data(json.dumps(line, ensure_ascii=False))
         return
-    clock = time.strftime("%H:%M:%S", time.localtime(record.timestamp_ms / 1000))
+    clock = _clock(record.timestamp_ms)
     body = record.body if isinstance(record.body, str) else json.dumps(record.body, ensure_ascii=False)
     head = f"{clock} {record.topic}[{record.partition}]@{record.offset} {record.type or ''} {record.key or ''}"
     console.data(f"{head} {body}")

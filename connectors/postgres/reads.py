@@ -85,8 +85,8 @@ FROM (
     FROM workflow_executions WHERE started_at >= $1 AND started_at < $2
 ) AS of_runs, (
     SELECT count(*) AS model_calls,
-           coalesce(sum(input_text_tokens), 0)::bigint AS input_text_tokens,
-           coalesce(sum(output_text_tokens), 0)::bigint AS output_text_tokens,
+           least(coalesce(sum(input_text_tokens), 0), 9223372036854775807)::bigint AS input_text_tokens,
+           least(coalesce(sum(output_text_tokens), 0), 9223372036854775807)::bigint AS output_text_tokens,
            coalesce(sum(cost_usd), 0) AS cost_usd
     FROM llm_routing_decisions WHERE occurred_at >= $1 AND occurred_at < $2
 ) AS of_calls, (

@@ -10,7 +10,7 @@ from connectors.postgres.pool import Pool
 from connectors.postgres.values import moment
 
 _COUNT = """
-SELECT coalesce(sum(cost_micro_usd), 0)::bigint FROM llm_routing_decisions
+SELECT least(coalesce(sum(cost_micro_usd), 0), 9223372036854775807)::bigint FROM llm_routing_decisions
 WHERE ($1::text IS NULL OR split_part(workflow, '@', 1) = $1)
   AND occurred_at >= to_date($2, 'YYYY-MM-DD')::timestamp AT TIME ZONE 'UTC'
   AND occurred_at < (to_date($2, 'YYYY-MM-DD') + CASE WHEN $3::bool THEN interval '1 day' ELSE interval '1 month' END)

@@ -127,7 +127,8 @@ class Counter:
             return
         if not within(after):
             raise Undecodable(
-                "number_out_of_range", "its row would exceed 64 bits, which is more than anybody spent. Its writer must say less."
+                "number_out_of_range",
+                "its row would be negative, or beyond 64 bits: nobody has spent that. Set its writer right.",
             )
         table[key] = after
         if before is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.base import END_OF_TIME_MS
 from schemas.codec.positional import whole
 from schemas.events.ledger import HOUR_MS
 from schemas.topics import DAY_MS, LEDGER_SEEN, LEDGER_SOURCES
@@ -15,7 +16,7 @@ from streams.ledger.seen import PAGE, WIDTH
 AHEAD_MS = 2 * DAY_MS
 """How far a row's hour may be ahead of its record: an event may be a day ahead of its own, whose writer's clock is another."""
 LARGEST = 2**63 - 1
-"""Of what a row adds up, for Avro and Postgres have no room for more."""
+"""Of what a row adds up, for Avro and Postgres have no room for more; of times END_OF_TIME_MS."""
 
 _read_key = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 _read_total = msgspec.msgpack.Decoder(Total).decode
@@ -70,17 +71,13 @@ def page_of(data: bytes) -> bytes:
 
 
 def sound(total: Total) -> bool:
-    """Whether what was added up is not negative and has room everywhere it goes."""
-    return min(total.last_ms, total.count, total.errors, *_summed(total), *total.latency.values()) >= 0 and within(total)
+    """Whether this can be what was counted."""
+    return min(total.count, total.errors, *total.latency.values()) >= 0 and within(total)
 
 
 def within(total: Total) -> bool:
-    """Whether every sum has room."""
-    return max(total.last_ms, *_summed(total)) <= LARGEST
-
-
-def _summed(total: Total) -> tuple[int, ...]:
-    return (
+    """Whether every sum has room everywhere it goes: in the changelog, in a rollup, in Postgres."""
+    summed = (
         total.cost_micro_usd,
         total.input_text_tokens,
         total.cached_text_tokens,
@@ -88,4 +85,6 @@ def _summed(total: Total) -> tuple[int, ...]:
         total.output_text_tokens,
         total.reasoning_text_tokens,
         total.latency_ms,
+        total.last_ms,
     )
+    return min(summed) >= 0 and max(summed) <= LARGEST and max(total.latency_ms, total.last_ms) <= END_OF_TIME_MS

@@ -45,6 +45,13 @@ async def called(pool: Pool, cents: int, at_ms: int, workflow: str = "w@1.0.0") 
     )
 
 
+async def test_absurd_costs_are_as_much_as_there_is_and_break_no_count(pool: Pool):
+    """Somebody else's, on our topic: the limit is used up, and whoever asks is told so."""
+    for at in range(3):
+        await called(pool, (2**63 - 1) // CENT, AT_MS + at)
+    assert await counted(pool, EVERYTHING, moment(AT_MS).date().isoformat()) == 2**63 - 1
+
+
 async def test_the_log_is_counted_by_workflow_and_period_and_an_hour_beyond(pool: Pool):
     for cents, at_ms in (
         (1, MIDNIGHT_MS - 1),

@@ -10,6 +10,7 @@ from connectors.postgres.costs import Costs
 from connectors.postgres.migrate import migrate
 from connectors.postgres.pool import Pool, open_pool
 from schemas import topics
+from schemas.events import RollupChanged
 from schemas.events.ledger import HOUR_MS
 from schemas.sketch import as_json, bucket
 from streams.ledger.fold import RowKey, Total, fold, rollup, row_of
@@ -73,6 +74,30 @@ async def test_quantiles_come_from_all_rows_together(pool: Pool):
     assert row.p95_ms == pytest.approx(latencies[284], rel=0.06, abs=1)
     assert row.mean_ms == round(sum(latencies) / 300)
     assert as_json({bucket(0): 1}) == {"-1": 1}
+
+
+async def test_absurd_rows_break_no_report(pool: Pool):
+    """Sums beyond 64 bits, and sketches that are none: somebody else's, on the ledger's topic."""
+    absurd = [
+        RollupChanged(
+            id=f"absurd-{at}",
+            time_ms=NOON_MS,
+            conversation_id="",
+            kind="calls",
+            source_partition=77,
+            last_offset=1,
+            hour_ms=NOON_MS,
+            model=f"absurd-{at}",
+            cost_micro_usd=2**63 - 1,
+            latency=latency,
+        )
+        for at, latency in enumerate(({"x": 1}, [1], "text", {"9999999": 1}, {"1": "many"}, {"1": -1}))
+    ]
+    log = records(topics.COSTS_ROLLUPS, absurd, partition=1)
+    await (await started(pool, log)).handle(log)
+    costs, until = Costs(pool), NOON_MS + 60 * HOUR_MS
+    assert await costs.total(NOON_MS, until) == sum(event.cost_micro_usd for event in CALLS) + 6 * (2**63 - 1)
+    assert {row.name for row in await costs.rows("month", NOON_MS, until, by="model")} > {f"absurd-{at}" for at in range(6)}
 
 
 async def test_recorded_calls_keep_their_counts(pool: Pool):

@@ -162,6 +162,7 @@ def commands(system: System, folder: Path) -> list[str]:
     asked: list[tuple[str, ...]] = [("replay", topic, "--format", "json") for topic in TOPICS]
     asked += [
         ("replay", "verify"),
+        ("replay", "verify", "--from", "1h"),
         ("replay", "record", str(folder / "history.gz"), "--limit", "3"),
         ("replay", "verify", str(folder / "history.gz")),
         ("dead-letters", "list"),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+import pytest
+
 from schemas import topics
-from schemas.base import Event
+from schemas.base import END_OF_TIME_MS, Event
 from schemas.codec import decode, encode
 from schemas.events import DeadLetter, RunStarted
 from streams.ledger.app import TABLES
 from streams.ledger.counter import RETENTION_HOURS, Counter
-from streams.ledger.fold import Total
+from streams.ledger.fold import Total, rollup
+from streams.ledger.rows import total_of
 from streams.runtime import Record
 from tests.integration.ledger_world import NOON_MS, call, ended
 
@@ -175,3 +179,25 @@ def test_an_event_of_the_far_future_closes_no_hour_though_its_record_says_so_too
     desk.count(1, call(2))
     assert desk.cost == 2
     assert [letter.code for letter in desk.letters()] == ["time_ahead"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"latency_ms": END_OF_TIME_MS},
+        {"input_text_tokens": -11},
+        {"reasoning_text_tokens": 2**63 - 1},
+        {"cost_micro_usd": 2**63 - 1},
+        {"time_ms": NOON_MS + 999},
+    ],
+)
+def test_whatever_is_counted_can_be_written_and_told_and_restored(fields: dict[str, Any]):
+    """Otherwise the commit of its partition would fail, or the row be lost at the next restart."""
+    desk = Desk()
+    for offset in range(4):
+        desk.count(offset, call(5 + 84 * offset).model_copy(update=fields))
+    assert len(desk.letters()) + sum(total.count for total in desk.tables[topics.LEDGER_CALLS].values()) == 4
+    for key, total in desk.tables[topics.LEDGER_CALLS].items():
+        assert total_of(msgspec.msgpack.encode(total)) == total
+        event = rollup(key, total)
+        assert decode(*encode(event)) == event

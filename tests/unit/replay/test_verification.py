@@ -304,6 +304,24 @@ class TestFromTheMiddle:
         assert (counts.left_out, counts.conversations) == (1, 1)
         assert counts.outputs == len(outputs_of(other))
 
+    def test_a_conversation_with_an_event_from_before_the_period_is_left_out(self):
+        """It lies within, behind a record that is ahead; its decisions may lie before where the outputs are read from."""
+        play = played()
+        events, outputs = events_of(play), outputs_of(play)
+        checked = verification(whole=False)
+        checked.before(events[0])
+        checked.before(replace(events[0], value=b"garbage"))
+        counts = check(checked, events[1:], outputs[at(outputs, RunFinished) :])
+        assert (counts.left_out, counts.outputs) == (1, 0)
+
+    def test_an_event_that_is_late_for_a_conversation_of_the_period_is_decided_about(self):
+        play = played()
+        events, outputs = events_of(play), outputs_of(play)
+        checked = verification(whole=False)
+        checked.event(events[0])
+        checked.before(events[1])
+        assert check(checked, events[2:], outputs).outputs == len(outputs)
+
     def test_a_difference_in_it_is_found(self):
         play = played()
         outputs = outputs_of(play)
