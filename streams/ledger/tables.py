@@ -28,6 +28,8 @@ END = b"\xc0"
 """Key of the record that a takeover writes behind everything else: Faust recovers up to the last offset there is, and a changelog
 that ends in a transaction's marker has none there. msgpack's nil, which no row has for a key."""
 
+SHOWN = 5
+"""Records of a batch that are named among those passed over."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode_key = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
@@ -72,7 +74,7 @@ class LedgerTable(faust.Table):  # type: ignore[type-arg]
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Garbage is passed over, with a word: Faust would read the batch it is in again and again, and never be done."""
-        good, spoilt = [], []
+        good, spoilt, strange = [], [], 0
         for event in batch:
             message = event.message
             if message.key == END:
@@ -82,11 +84,15 @@ class LedgerTable(faust.Table):  # type: ignore[type-arg]
                 if message.value is not None:
                     self._read(message.value)
             except (NoRow, NoValue) as fault:
-                log.error("%s-%d@%d is passed over: %s", message.topic, message.partition, message.offset, fault)
+                strange += 1
+                if strange <= SHOWN:
+                    log.error("%s-%d@%d is passed over: %s", message.topic, message.partition, message.offset, fault)
                 if isinstance(fault, NoValue):
                     spoilt.append(key)
                 continue
             good.append(event)
+        if strange > SHOWN:
+            log.error("%s: … and %d more records are no rows", self.name, strange - SHOWN)
         super().apply_changelog_batch(good)
         for key in spoilt:  # what it was before, or that it is not, is written behind the garbage with the next commit
             self._changed[key[0]].add(key)

@@ -12,6 +12,8 @@ from streams.runtime.model import MAX_STATE_BYTES, S, StateCodec, StateTooLarge,
 
 log = logging.getLogger(__name__)
 
+SHOWN = 20
+"""States that are named among those that cannot be read."""
 ENTRY_BYTES = 140
 """What a state takes beside its own bytes and its key's: two objects, and its place in the dictionary."""
 HOT = 2048
@@ -52,14 +54,19 @@ class StateStore(Generic[S]):
         return state
 
     def items(self) -> Iterator[tuple[str, S]]:
+        unreadable = 0
         for key in list(self._encoded):
             try:
                 state = self.get(key)
             except UnreadableState as fault:  # whoever wrote it must not keep everything else from starting
-                log.error("passed over: %s", fault.reason)
+                unreadable += 1
+                if unreadable <= SHOWN:
+                    log.error("passed over: %s", fault.reason)
                 continue
             if state is not None:
                 yield key, state
+        if unreadable > SHOWN:
+            log.error("… and %d more states cannot be read", unreadable - SHOWN)
 
     def _decode(self, key: str, data: bytes) -> S:
         try:

@@ -124,6 +124,7 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
     try:
         before = [f"{unique}-a{number}" for number in range(4)]
         await answered(system, *before)
+        await produce(system.bootstrap, [message("again", before[1])], keys=[before[1].encode()])  # the same id, another time
         asked = await task_of(system, before[3])
         await litter(system.bootstrap, [journal_of(asked.topic)], [Garbage("journal", asked.key, b"garbage")])
         written = await litter(system.bootstrap, list(TOPICS), kinds(before[0].encode()))
@@ -140,6 +141,9 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
         await parked(system, asked)
         await refused(system, before[0])
         assert "\n".join(commands(system, folder)) == ""
+        whole = typed(system, "replay", "record", str(folder / "whole.gz"), "--conversation", before[1])
+        assert "1 conversations" in whole
+        assert "left out" not in whole
         typed(system, "replay", "restore", before[0])
     finally:
         ended(system)
