@@ -15,6 +15,8 @@ from streams.ledger.seen import PAGE, WIDTH
 
 AHEAD_MS = 2 * DAY_MS
 """How far a row's hour may be ahead of its record: an event may be a day ahead of its own, whose writer's clock is another."""
+KEY_BYTES = 16 * 1024
+"""More than any key of ours has: what keys are made of is cut off at TOO_MANY characters."""
 LARGEST = 2**63 - 1
 """Of what a row adds up, for Avro and Postgres have no room for more; of times END_OF_TIME_MS."""
 
@@ -32,6 +34,8 @@ class NoValue(ValueError):
 
 def key_of(table: str, data: bytes | None, *, partition: int, timestamp_ms: int) -> RowKey:
     """The key of a row, or of a page of ids, that belongs to this partition of the table. Raises NoRow."""
+    if data is not None and len(data) > KEY_BYTES:
+        raise NoRow(f"its key has {len(data):,} bytes")
     try:
         key = _read_key(data or b"")
     except (ValueError, RecursionError) as error:

@@ -44,6 +44,11 @@ def test_garbage_is_no_row_whatever_it_is(table: str):
             (page_of if table == LEDGER_SEEN else total_of)(piece.value or b"")
 
 
+def test_a_key_that_no_commit_has_room_for_is_none():
+    with pytest.raises(NoRow, match="bytes"):
+        read(LEDGER_CALLS, (*CALL[:3], "m" * 9_000_000, *CALL[4:]))
+
+
 def test_a_row_of_another_partition_or_of_the_future_is_none():
     """One of the future would close the hours of all that is counted now, for good."""
     with pytest.raises(NoRow, match="partition"):
