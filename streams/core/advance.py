@@ -15,7 +15,7 @@ from schemas.base import trusted
 from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
 from schemas.workflow.definition import Retry, SubstituteOutput
-from streams.core import bounds, rerun, response
+from streams.core import bounds, limits, rerun, response
 from streams.core.conditions import ALWAYS, ConditionFailed
 from streams.core.digest import state_digest
 from streams.core.graph import Node
@@ -278,11 +278,14 @@ def park(turn: Turn, event: NodeCompleted, state: NodeState) -> None:
 
 
 def wait(turn: Turn, event: NodeCompleted, state: NodeState) -> None:
-    """Attempt it again later; a provider's own wish is honoured when it is longer than our back-off."""
+    """Attempt it again later; a provider's own wish is honoured when it is longer than our back-off, up to a day."""
     assert turn.graph is not None
     delay_ms = back_off_ms(turn.graph.nodes[event.node_id].retry, event.execution_id, event.attempt)
     turn.nodes[event.node_id] = replace(state, phase=Phase.WAITING)
-    due_ms = event.time_ms + max(delay_ms, event.retry_after_ms or 0)
+    wish_ms = event.retry_after_ms or 0
+    if turn.run.message.rules:
+        wish_ms = min(wish_ms, limits.PATIENCE_MS)
+    due_ms = event.time_ms + max(delay_ms, wish_ms)
     turn.remind(TimerKind.RETRY, event.node_id, due_ms, event.execution_id, event.attempt)
 
 

@@ -12,7 +12,7 @@ from unittest import mock
 
 from schemas import ids
 from streams import books, journal
-from streams.core import response
+from streams.core import limits, response
 from streams.runtime import commits, effects, opening, reading, standby, step
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -183,6 +183,16 @@ def a_call_from_the_journal_under_another_name() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_time_limit_that_counts_the_wait_for_a_worker() -> Iterator[None]:
+    """An attempt's time begins when it is asked for, and not when somebody takes it up."""
+    with (
+        mock.patch.object(limits, "set_ms", lambda conversation, timer, now_ms, *, new: timer.due_ms),
+        mock.patch.object(limits, "restored_ms", lambda conversation, timer, now_ms: timer.due_ms),
+    ):
+        yield
+
+
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
@@ -198,6 +208,7 @@ MUTANTS: tuple[Mutant, ...] = (
     a_standby_reads_uncommitted,
     a_completion_before_its_calls_are_durable,
     a_call_from_the_journal_under_another_name,
+    a_time_limit_that_counts_the_wait_for_a_worker,
 )
 
 

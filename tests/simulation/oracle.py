@@ -26,7 +26,7 @@ from schemas.events import (
 from schemas.ids import derive
 from schemas.topics import journal_of
 from streams.core.reducer import decide
-from streams.core.state import Conversation, ConversationCodec
+from streams.core.state import Conversation, ConversationCodec, TimerKind
 from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.journal import ExecutionCodec
@@ -223,6 +223,8 @@ class Oracle:
                 self._completed.setdefault((event.execution_id, event.attempt), event)
                 if event.outcome is Outcome.PARK and IN_DOUBT in (event.error or ""):
                     self.parked_in_doubt.add(event.execution_id)
+            if isinstance(event, TimerFired):
+                _need_begun(event, fold.states.get(event.conversation_id))
             decision = decide(fold.states.get(event.conversation_id), event, self._definitions.graphs)
             if decision.conversation is None:
                 fold.states.pop(event.conversation_id, None)
@@ -369,6 +371,16 @@ def _read(entry: Entry) -> Event:
     if event is None:
         event = entry.event = decode(entry.value, entry.headers)
     return event
+
+
+def _need_begun(fired: TimerFired, state: Conversation | None) -> None:
+    """No attempt is given up on before a worker has begun it, however long its task has waited."""
+    for timer in state.timers if state is not None else ():
+        if timer.timer_id == fired.timer_id and timer.kind is TimerKind.ATTEMPT:
+            assert state is not None
+            assert state.run is not None
+            node = state.run.nodes[timer.node_id]
+            _hold(node.begun, f"attempt {node.attempt} of {timer.node_id} ran out of time, and nobody had begun it")
 
 
 journal_topics = {"conversation-state", "node-journal.simple", "node-journal.reasoning"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.base import END_OF_TIME_MS
 from schemas.events import NodeBegun, NodeTask, Outcome, TimerFired
 from schemas.ids import derive
 from streams.core import limits
@@ -163,3 +164,11 @@ def test_a_repeat_of_a_message_at_another_time_is_known_by_its_id():
     play.now_ms += HOUR_MS
     [another] = play.message("hi", "m1", rules=RULES, produced_ms=5)
     assert another.id != aside.id, "what is written twice under one id is the same bytes"
+
+
+def test_a_provider_is_waited_for_a_day_at_most():
+    play = Play(NODE)
+    play.message(rules=RULES)
+    play.begin("a")
+    play.complete("a", outcome=Outcome.RETRYABLE, error="busy", retry_after_ms=END_OF_TIME_MS)
+    assert timer(play, TimerKind.RETRY).due_ms == play.now_ms + limits.PATIENCE_MS
