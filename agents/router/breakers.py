@@ -53,18 +53,23 @@ class Changed:
 
 Listener = Callable[[Changed], None]
 
+MOST_WORDS = 300
+"""Characters of what the last failure said."""
+
 
 class Breaker:
     """Closed, open after failures, half-open after a while: then one call at a time may show whether it works again."""
 
-    __slots__ = ("_buckets", "_in_a_row", "_kind", "_name", "_opened_s", "_probing", "_rules", "_said", "_tell", "state", "why")
+    __slots__ = (
+        "_buckets", "_in_a_row", "_kind", "_opened_s", "_probing", "_rules", "_said", "_tell", "name", "state", "why", "words",
+    )  # fmt: skip
 
     def __init__(
         self, name: str, rules: BreakerRules, tell: Listener, *, kind: Literal["model", "key"] = "model", said: str = ""
     ) -> None:
-        self._name, self._rules, self._tell, self._kind, self._said = name, rules, tell, kind, said
+        self.name, self._rules, self._tell, self._kind, self._said = name, rules, tell, kind, said
         self.state: BreakerState = "closed"
-        self.why = ""
+        self.why = self.words = ""
         self._buckets: deque[list[float]] = deque()  # [start, calls, failures], a tenth of the window each
         self._in_a_row = 0
         self._opened_s = -math.inf
@@ -76,7 +81,8 @@ class Breaker:
             return None
         wait = self._opened_s + self._open_s - now_s
         if self.state == "open" and wait > 0:
-            return Unavailable(f"{self._said or 'its breaker is open'} ({self.why}); tried again in {wait:.0f} s", wait)
+            words = f": {self.words[:MOST_WORDS]}" if self.words else ""
+            return Unavailable(f"{self._said or 'its breaker is open'} ({self.why}{words}); tried again in {wait:.0f} s", wait)
         if self._probing is not None:
             return Unavailable(f"{self._said or 'its breaker is half-open'}: one call is finding out whether it works again", 1.0)
         return None
@@ -99,8 +105,10 @@ class Breaker:
         elif self.state == "closed":
             self._bucket(now_s)[1] += 1
 
-    def failed(self, now_s: float, probe: object | None, why: str) -> None:
+    def failed(self, now_s: float, probe: object | None, why: str, words: str = "") -> None:
+        """`why`: the failure's code; `words`: what the endpoint said, for people who find the breaker open."""
         self._in_a_row += 1
+        self.words = words
         if probe is not None and probe is self._probing:
             self._probing = None
             self._open(now_s, why)
@@ -154,7 +162,7 @@ class Breaker:
 
     def _become(self, state: BreakerState, now_s: float, why: str) -> None:
         before, self.state = self.state, state
-        self._tell(Changed(self._kind, self._name, before, state, now_s, why, self.until_s))
+        self._tell(Changed(self._kind, self.name, before, state, now_s, why, self.until_s))
 
 
 class CoolDown:
@@ -178,7 +186,7 @@ class CoolDown:
         if now_s >= self.until_s:
             self._in_a_row += 1
         wait = retry_after_s
-        if wait is None:
+        if not wait:
             wait = min(self._rules.cool_down_s * 2 ** min(self._in_a_row - 1, 10), self._rules.longest_cool_down_s)
         self.until_s = max(self.until_s, now_s + wait)
 

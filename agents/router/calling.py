@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agents.errors import NodeFailure, attempts_of, note_attempts
+from agents.errors import NodeFailure, Retryable, attempts_of, note_attempts
 from agents.ports import ChatPiece, ChatReply, ChatRequest, ModelAttempt
+from agents.router.budget import OverBudget
 from agents.router.course import Course
 from agents.router.request import CallContext
 from agents.router.streaming import StreamedTry
@@ -18,6 +20,11 @@ from agents.router.trying import Outcome
 if TYPE_CHECKING:
     from agents.router.router import Router
 
+SHORTEST_WAIT_S = 0.2
+HELD_WAIT_S = 1.0
+"""For what other calls have reserved of a budget."""
+SPREAD = 1.2
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -25,18 +32,42 @@ class Bound:
 
     _router: Router
     _context: CallContext
+    _began_s: float
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Raises Retryable or Fatal; both carry the tries that were made."""
+        """Raises Retryable or Fatal; both carry the tries that were made.
+
+        Where nobody may be asked just now, it waits, as long as the context has patience: to have been refused without being
+        asked is no failed attempt.
+        """
         course = Course(request)
         try:
-            return await self._along(course)
+            while True:
+                try:
+                    return await self._along(course)
+                except NodeFailure as failure:
+                    wait_s = self._worth_waiting(failure)
+                    if wait_s is None:
+                        raise
+                await self._router.sleep(wait_s)
+                course = Course(request, attempts=[each for each in course.attempts if each.provider])
         except NodeFailure as failure:
             failure.attempts = tuple(course.attempts)
             raise
         except asyncio.CancelledError as cancelled:
             note_attempts(cancelled, (*course.attempts, *attempts_of(cancelled)))
             raise
+
+    def _worth_waiting(self, failure: NodeFailure) -> float | None:
+        """Seconds after which somebody may be asked, when nobody was and the context's patience lasts until then."""
+        if failure.reached:
+            return None
+        wait_s = HELD_WAIT_S if isinstance(failure, OverBudget) and failure.held else None
+        if isinstance(failure, Retryable) and failure.retry_after_seconds is not None:
+            wait_s = max(failure.retry_after_seconds, SHORTEST_WAIT_S)
+        left_s = self._began_s + self._context.patience_s - self._router.clock()
+        # Not all at once: who waits for the same model would flood it.
+        return None if wait_s is None or wait_s * SPREAD >= left_s else wait_s * random.uniform(1, SPREAD)  # noqa: S311
 
     async def _along(self, course: Course) -> ChatReply:
         router, request = self._router, course.request

@@ -22,6 +22,9 @@ class Course:
     late: list[LeftOut] = field(default_factory=list)
     """Passed over after the decision, because of what others have said since."""
     refused_keys: set[str] = field(default_factory=set)
+    """Providers whose account pays for nothing."""
+    refused_by: set[str] = field(default_factory=set)
+    """Providers that refused the request as it is. A refusal speaks of both: another provider may take it."""
     too_small: int = 0
     """The largest window that was too small."""
     too_dear: int | None = None
@@ -59,6 +62,8 @@ class Course:
         model = choice.model
         if model.provider in self.refused_keys:
             return f"the key of {model.provider} was just refused"
+        if model.provider in self.refused_by:
+            return f"{model.provider} has just refused this request"
         if model.context <= self.too_small:
             return f"its window of {model.context} is no larger than the one that was too small"
         if self.too_dear is not None and choice.cost_micro_usd >= self.too_dear:
@@ -66,17 +71,17 @@ class Course:
         return None
 
     def note(self, choice: Choice, outcome: Outcome) -> None:
-        """Go on after a try that failed. Raises Fatal when the request would fail anywhere."""
+        """Go on after a try that failed, without those who would fail in the same way."""
         failure = outcome.failure
         self.failed.append((choice, outcome))
         if failure is None:
             self.too_dear = choice.cost_micro_usd
-        elif failure.kind == "key_broken":
+        elif failure.kind == "key_broken" and failure.code == "no_credit":
             self.refused_keys.add(choice.model.provider)
-        elif failure.kind == "callers_fault":
-            if not failure.too_long:
-                raise Fatal(str(failure)).at(choice.model.provider, choice.model.name) from failure
+        elif failure.kind == "callers_fault" and failure.too_long:
             self.too_small = max(self.too_small, choice.model.context)
+        elif failure.kind == "callers_fault":
+            self.refused_by.add(choice.model.provider)
 
     def broken_off(self, choice: Choice, outcome: Outcome) -> NodeFailure:
         """The failure of a stream of which something was read: nobody else can go on from there."""
@@ -88,11 +93,16 @@ class Course:
         return Retryable(said, retry_after_seconds=failure.retry_after_s).at(model.provider, model.name)
 
     def end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:
-        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and not of who asked."""
+        """The failure of a request nobody has answered: it speaks of the models, or of the budget, and of who asked only where
+        all have refused the request itself."""
         budget = self.request.budget
         spent = budget is not None and budget.tightness() == "exhausted"
         failure = self._end(decision, health, now_s)
-        failure.fault = failure.fault or ("budget" if spent and not self.failed else "models")
+        refused = bool(self.failed) and all(
+            outcome.failure is not None and outcome.failure.kind == "callers_fault" for _, outcome in self.failed
+        )
+        if not refused:
+            failure.fault = failure.fault or ("budget" if spent and not self.failed else "models")
         return failure
 
     def _end(self, decision: Decision, health: Health, now_s: float) -> NodeFailure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agents.router.breakers import Breaker, BreakerRules, BreakerState, Changed, CoolDown, Listener, ModelState
@@ -20,6 +21,8 @@ class Health:
         self._breakers: dict[str, Breaker] = {}
         self._cooling: dict[str, CoolDown] = {}
         self._keys: dict[str, Breaker] = {}
+        self._routes: dict[str, Breaker] = {}
+        """By model: its provider's key, refused for this model alone so far."""
         self._ill: set[tuple[str, str]] = set()
         """(kind, name) of every breaker that is not closed."""
         self._cool_until_s = -math.inf
@@ -39,8 +42,8 @@ class Health:
         return dict(self._shown)
 
     def keys(self) -> dict[str, BreakerState]:
-        """By provider, those whose key was ever refused."""
-        return {name: key.state for name, key in self._keys.items()}
+        """By provider, or by provider/model where one model alone refused it: those whose key was ever refused."""
+        return {key.name: key.state for key in (*self._keys.values(), *self._routes.values())}
 
     def look(self, now_s: float) -> float | None:
         """Tell of cool-downs that are over: a model nobody calls does not find out. Seconds until the next one will be."""
@@ -61,6 +64,9 @@ class Health:
             found = key.refusal(now_s)
             if found is not None:
                 return Unavailable(found.reason, None)
+        route = self._routes.get(model.name)
+        if route is not None and route.state != "closed" and (found := route.refusal(now_s)) is not None:
+            return Unavailable(found.reason, None)
         breaker, cooling = self._breakers.get(model.name), self._cooling.get(model.name)
         if breaker is not None and breaker.state != "closed":
             found = breaker.refusal(now_s)
@@ -77,8 +83,8 @@ class Health:
         breaker = self._breakers.get(model.name)
         if breaker is None:
             breaker = self._breakers[model.name] = Breaker(model.name, self._rules, self._tell)
-        key = self._keys.get(model.provider)
-        return Ticket(self, model, breaker, breaker.enter(now_s), key, key.enter(now_s) if key is not None else None)
+        keys = [each for each in (self._keys.get(model.provider), self._routes.get(model.name)) if each is not None]
+        return Ticket(self, model, breaker, breaker.enter(now_s), [(key, key.enter(now_s)) for key in keys])
 
     def _tell(self, change: Changed) -> None:
         (self._ill.discard if change.after == "closed" else self._ill.add)((change.kind, change.name))
@@ -104,12 +110,25 @@ class Health:
         for listener in self._listeners:
             listener(change)
 
-    def _refused_key(self, model: Model, now_s: float, why: str) -> None:
+    def _refused_key(self, model: Model, now_s: float, failure: ProviderFailure) -> None:
+        """A key may be refused for one model alone; when it is for another too, or pays for nothing, no model is asked with it."""
+        route = self._routes.get(model.name)
+        if route is None:
+            said = f"the key of {model.provider} was refused for it"
+            name = f"{model.provider}/{model.name}"
+            route = self._routes[model.name] = Breaker(name, self._rules, self._tell, kind="key", said=said)
+        route.trip(now_s, failure.code)
+        refused = sum(each.state != "closed" for each in self._routes_of(model.provider))
+        if refused < 2 and failure.code != "no_credit":
+            return
         key = self._keys.get(model.provider)
         if key is None:
             said = f"the key of {model.provider} was refused"
             key = self._keys[model.provider] = Breaker(model.provider, self._rules, self._tell, kind="key", said=said)
-        key.trip(now_s, why)
+        key.trip(now_s, failure.code)
+
+    def _routes_of(self, provider: str) -> Iterator[Breaker]:
+        return (route for route in self._routes.values() if route.name.startswith(f"{provider}/"))
 
     def _cool(self, model: Model, now_s: float, failure: ProviderFailure) -> None:
         cooling = self._cooling.get(model.name)
@@ -128,13 +147,13 @@ class Ticket:
     _model: Model
     _breaker: Breaker
     _probe: object | None
-    _key: Breaker | None
-    _key_probe: object | None
+    _keys: list[tuple[Breaker, object | None]]
+    """What its key was refused by before, each with the probe's mark."""
 
     def succeeded(self, now_s: float) -> None:
         self._breaker.succeeded(now_s, self._probe)
-        if self._key is not None:
-            self._key.succeeded(now_s, self._key_probe)
+        for key, probe in self._keys:
+            key.succeeded(now_s, probe)
         cooling = self._health._cooling.get(self._model.name)
         if cooling is not None:
             cooling.succeeded()
@@ -142,25 +161,23 @@ class Ticket:
     def failed(self, failure: ProviderFailure, now_s: float) -> None:
         """Only `try_next` is breakage of the model. Whatever it said, it has accepted the key, unless it refused it."""
         if failure.kind == "try_next":
-            self._breaker.failed(now_s, self._probe, failure.code)
+            self._breaker.failed(now_s, self._probe, failure.code, str(failure))
             if failure.retry_after_s is not None:
                 self._health._cool(self._model, now_s, failure)
         else:
             self._breaker.given_up(self._probe)
         if failure.kind == "cool_down":
             self._health._cool(self._model, now_s, failure)
-        if failure.kind == "key_broken":
-            if self._key is not None:
-                self._key.given_up(self._key_probe)
-            self._health._refused_key(self._model, now_s, failure.code)
-        elif self._key is not None:
-            if failure.kind == "try_next":  # it may not have come as far as the key
-                self._key.given_up(self._key_probe)
+        for key, probe in self._keys:
+            if failure.kind in ("key_broken", "try_next"):  # the second may not have come as far as the key
+                key.given_up(probe)
             else:
-                self._key.succeeded(now_s, self._key_probe)
+                key.succeeded(now_s, probe)
+        if failure.kind == "key_broken":
+            self._health._refused_key(self._model, now_s, failure)
 
     def given_up(self) -> None:
         """The call was cancelled."""
         self._breaker.given_up(self._probe)
-        if self._key is not None:
-            self._key.given_up(self._key_probe)
+        for key, probe in self._keys:
+            key.given_up(probe)

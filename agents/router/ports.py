@@ -12,8 +12,9 @@ from agents.router.models import Model
 FailureKind = Literal["try_next", "cool_down", "key_broken", "callers_fault"]
 """`try_next`: this model failed, another may not (5xx, timeouts, connection, unreadable): counts against its breaker.
 `cool_down`: 429; wait `retry_after_s` before this model is asked again; no breakage.
-`key_broken`: 401, 402, 403, no credit: no model behind this key can answer; no breakage of a model.
-`callers_fault`: the request would fail anywhere (other 4xx), unless `too_long`: a model with a larger window may take it."""
+`key_broken`: 401, 402, a 403 that speaks of the key, no credit: no breakage of a model.
+`callers_fault`: other 4xx: this provider will not take the request, and the others are asked once, for a refusal may be a
+provider's own; with `too_long` a model with a larger window may take it, there too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class CallContext:
     constraints: Constraints = Constraints()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     """The workflow's own profiles; they go before the router's of the same name."""
+    patience_s: float = 0.0
+    """How long after the attempt began its calls may still wait for a model that may not be asked just now."""
     sticky: bool = True
     """Whether the conversation may stay on its model for the sake of the provider's prompt cache."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from agents.errors import Fatal
@@ -58,19 +59,20 @@ class Router:
         health: Health | None = None,
         learned: Learned | None = None,
         clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`providers` by name, as in Model.provider. A model whose provider is not among them is left out, with that reason."""
         self.models, self.profiles, self.providers = offer.models, offer.profiles, providers
         self._offer = offer
         self.health = health or Health()
         self.learned = learned or Learned()
-        self.counter, self.clock = counter, clock
+        self.counter, self.clock, self.sleep = counter, clock, sleep
         self._conversations = Conversations()
         self.tries = Tries(self.health, counter, clock)
 
     def bound(self, context: CallContext) -> StreamingModel:
         """A model for the calls of one attempt of one node."""
-        return Bound(self, context)
+        return Bound(self, context, self.clock())
 
     def decide(self, request: ChatRequest, context: CallContext, *, streaming: bool = False) -> Decision:
         """Who would be asked, and why. Asks nobody. Raises Fatal for a profile nobody knows."""

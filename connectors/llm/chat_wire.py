@@ -13,10 +13,26 @@ from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
 from agents.router.models import Model
 from connectors.llm import usage
 from connectors.llm.failures import error_object
-from connectors.llm.reading import Unreadable, count, items, mapping, string
-from connectors.llm.said import FILTERED, OUTPUT_TOOL, Said, arguments_of, described, finished, limit_of, tool_call
+from connectors.llm.reading import Unreadable, count, index, items, mapping, string
+from connectors.llm.said import FILTERED, OUTPUT_TOOL, Said, arguments_of, described, ended, limit_of, tool_call
 from connectors.llm.sse import DONE
 from connectors.llm.structured import has_schemas, strict_ready
+
+
+_ENDS = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+}
+"""What compatible servers call a good end, or one that was cut. Any other reason is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +66,16 @@ class ChatWire:
         return made
 
     def said(self, answer: Any, names: WireNames) -> Said:
-        choice = mapping(next(iter(items(mapping(answer).get("choices"))), None))
+        choices = [mapping(choice) for choice in items(mapping(answer).get("choices"))]
+        choice = next((choice for choice in choices if not choice.get("index")), choices[0] if choices else {})
         if not isinstance(choice.get("message"), dict):
             raise _no_choice(answer)
         message, finish = choice["message"], string(choice.get("finish_reason"))
         refusal = string(message.get("refusal"))
         calls = [mapping(call) for call in items(message.get("tool_calls"))]
         written = [(call.get("id"), mapping(call.get("function"))) for call in calls if isinstance(call.get("function"), dict)]
+        if not written and isinstance(message.get("function_call"), dict):  # as it was before there were several
+            written = [(None, message["function_call"])]
         used = usage.of_chat(mapping(answer).get("usage"))
         return _said(_content(message.get("content")), refusal, written, finish, used, names)
 
@@ -74,6 +93,7 @@ class ChatListener:
         self._calls: list[dict[str, Any]] = []
         self._finish = ""
         self._marked = False
+        self._choice: int | None = None
         self.begun = False
         self.usage: Usage | None = None
         self.written = 0
@@ -92,10 +112,15 @@ class ChatListener:
             self.error = error_object(chunk)
             return ""
         self.usage = usage.of_chat(chunk.get("usage")) or self.usage
-        choice = mapping(next(iter(items(chunk.get("choices"))), None))
+        choice = self._ours(chunk.get("choices"))
         if not choice:
             return ""
         self.begun = True
+        if choice.get("error"):
+            self.error = error_object(choice)
+            return ""
+        if isinstance(choice.get("message"), dict):  # whole, where a stream was asked for
+            return self._whole(choice)
         self._finish = string(choice.get("finish_reason")) or self._finish
         delta = mapping(choice.get("delta"))
         added, refused = _content(delta.get("content")), string(delta.get("refusal"))
@@ -105,6 +130,29 @@ class ChatListener:
         self.written += len(added) + len(refused) + len(thought)
         for piece in items(delta.get("tool_calls")):
             self._hear_call(mapping(piece))
+        if isinstance(delta.get("function_call"), dict):
+            self._hear_call({"index": 0, "function": delta["function_call"]})
+        return added
+
+    def _ours(self, choices: Any) -> Mapping[str, Any]:
+        """The choice that is listened to: the first that speaks. One is asked for, but some servers give more."""
+        for choice in map(mapping, items(choices)):
+            if choice and self._choice is None:
+                self._choice = index(choice.get("index"))
+            if choice and self._choice == index(choice.get("index")):
+                return choice
+        return {}
+
+    def _whole(self, choice: Mapping[str, Any]) -> str:
+        """An answer that is no stream, though one was asked for: it is paid like one."""
+        message = mapping(choice["message"])
+        self._finish, self._marked = string(choice.get("finish_reason")), True
+        added = _content(message.get("content"))
+        self._text.append(added)
+        self._refusal.append(string(message.get("refusal")))
+        for at, call in enumerate(items(message.get("tool_calls"))):
+            self._hear_call({**mapping(call), "index": at})
+        self.written += len(added)
         return added
 
     def said(self) -> Said:
@@ -124,7 +172,8 @@ class ChatListener:
         if call is None or (name if at is None else call["id"] and identity not in ("", call["id"])):
             self._calls.append(call := {"at": at, "id": "", "name": "", "arguments": []})
         call["id"] = call["id"] or identity
-        call["name"] = call["name"] or name
+        if not call["name"].startswith(name):  # the next piece of it; some servers repeat what they have said
+            call["name"] = name if name.startswith(call["name"]) else call["name"] + name
         call["arguments"].append(added)
         self.written += len(added) + len(name)
 
@@ -142,13 +191,7 @@ def _said(
         tool_call(place, identity, function.get("name"), function.get("arguments"), names)
         for place, (identity, function) in enumerate(calls, 1)
     )
-    return finished(Said(text(content), made, used, _finish(finish, made)))
-
-
-def _finish(said: str, calls: tuple[Any, ...]) -> str:
-    if said in ("length", "tool_calls"):
-        return said
-    return "tool_calls" if calls else "stop"
+    return ended(text(content), made, used, finish, known=_ENDS)
 
 
 def _content(value: Any) -> str:

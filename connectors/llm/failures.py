@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,8 @@ import httpx2
 
 from agents.router.ports import FailureKind
 from connectors.llm.endpoint import Endpoint
-from connectors.llm.headers import wait_asked_for
-from connectors.llm.reading import mapping, string
+from connectors.llm.headers import retry_after, wait_asked_for
+from connectors.llm.reading import items, mapping, string
 
 MISSING_MODEL_WAIT_S = 300.0
 """A model the endpoint does not have is not asked for again so soon. It may be on its way: local servers load models."""
@@ -23,9 +24,24 @@ _NO_CREDIT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached
 _TOO_LONG = {"context_length_exceeded", "exceed_context_size_error", "request_too_large", "prompt_too_long"}
 # Anthropic, vLLM and others give a prompt that is too long no code of its own: their words are all there is to know it by.
 _TOO_LONG_WORDS = re.compile(
-    r"(?:prompt|input|request) is too long|maximum context length|context (?:window|length|size|limit)", re.I
+    r"(?:prompt|input|request) is too long|maximum context length|context (?:window|length|size|limit)"
+    r"|(?:input|prompt) (?:text )?tokens? (?:count )?exceeds|exceeds the (?:maximum|available) (?:number of tokens|context)",
+    re.I,
 )
 _NO_CREDIT_WORDS = re.compile(r"credit balance is too low", re.I)
+_NO_MODEL = {"model_not_found", "deployment_not_found", "model_not_available", "model_deprecated"}
+_NO_MODEL_WORDS = re.compile(
+    r"\b(?:invalid|unknown|unsupported|no such|unrecognized) (?:model|deployment|engine)\b"
+    r"|\b(?:model|deployment|engine)\b[^.]{0,120}?\b(?:not (?:be )?found|does not exist|do not exist|is not (?:available|supported|a valid)|not loaded"
+    r"|unknown|has been (?:retired|deprecated|decommissioned|removed|shut down)|no longer|pinned to)"
+    r"|\bpinned to\b",
+    re.I,
+)
+"""Endpoints say in every way, and with every status, that they do not have a model."""
+_FLAGGED = {"content_filter", "content_policy_violation", "moderation", "moderation_error", "responsibleaipolicyviolation"}
+_FLAGGED_WORDS = re.compile(r"\bflagged\b|\bmoderation\b|content (?:policy|filter|management)|usage polic|safety (?:system|filter)", re.I)
+_KEY = {"authentication_error", "invalid_api_key", "permission_error", "permission_denied", "unauthenticated", "access_denied"}
+_KEY_WORDS = re.compile(r"\b(?:api[ _-]?key|key|token|credentials?|account|project|organi[sz]ation|permission|unauthori[sz]ed)\b", re.I)
 
 _AS_STATUS = {
     "overloaded_error": 529,
@@ -42,6 +58,16 @@ _AS_STATUS = {
     "model_not_found": 404,
     "request_too_large": 413,
     "timeout_error": 504,
+    "throttling_error": 429,
+    "too_many_requests": 429,
+    "resource_exhausted": 429,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "not_found": 404,
+    "deadline_exceeded": 504,
+    "unavailable": 503,
 }
 """For an error that comes inside an answer that began well: what its status would have been."""
 
@@ -61,17 +87,21 @@ def of_status(status: int, error: Mapping[str, Any], headers: Mapping[str, str],
     """`error`: the provider's error object, empty when it sent something else."""
     names = {string(error.get("code")), string(error.get("type"))}
     said = string(error.get("message")) or "(no reason given)"
-    code, wait = f"http_{status}", wait_asked_for(headers)
+    code, wait = f"http_{status}", wait_asked_for(headers) or _retry_delay(error)
     no_credit = bool(names & _NO_CREDIT) or (status == 400 and _NO_CREDIT_WORDS.search(said) is not None)
     if status == 402 or (no_credit and 400 <= status < 500):
-        words = f": the account has no credit left ({status}): {said} Add credit, or configure another provider."
+        words = f": the account has no credit left ({status}): {_sentence(said)} Add credit, or configure another provider."
         return Fault("key_broken", "no_credit", words)
-    if status == 404 or (status == 403 and "model_not_found" in names):  # OpenAI's 403: not in this project
-        words = f" is not there ({status}): {said} Name a model it has, or check {endpoint.url_variable}."
+    if _has_no_model(status, names, said):
+        words = f" is not there ({status}): {_sentence(said)} Name a model it has, or check {endpoint.url_variable}."
         return Fault("cool_down", code, words, MISSING_MODEL_WAIT_S)
-    if status in (401, 403):
-        words = f" refused the key ({status}): {said} Set {endpoint.key_variable} to a key that may use this model."
+    if names & _FLAGGED or (status in (400, 403, 451) and _FLAGGED_WORDS.search(said)):
+        return Fault("callers_fault", "flagged", f" refused what it was asked as against its rules ({status}): {said}")
+    if status == 401 or (status == 403 and error and (names & _KEY or _KEY_WORDS.search(said))):
+        words = f" refused the key ({status}): {_sentence(said)} Set {endpoint.key_variable} to a key that may use this model."
         return Fault("key_broken", code, words)
+    if status == 403:  # a firewall's page, a region: not the key's fault, nor the request's
+        return Fault("try_next", code, f" forbids the request ({status}): {said}", wait)
     if status == 429:
         return Fault("cool_down", code, f" asks for fewer requests (429): {said}", wait)
     if 300 <= status < 400:
@@ -80,18 +110,36 @@ def of_status(status: int, error: Mapping[str, Any], headers: Mapping[str, str],
     if not 200 <= status < 500 or status in (408, 409, 425):
         return Fault("try_next", code, f" failed ({status}): {said}", wait)
     if status == 413 or names & _TOO_LONG or (status in (400, 422) and _TOO_LONG_WORDS.search(said)):
-        words = f": the prompt is too long for it: {said} Choose a model_profile with a larger window, or say less."
+        words = f": the prompt is too long for it: {_sentence(said)} Choose a model_profile with a larger window, or say less."
         return Fault("callers_fault", "too_long", words, too_long=True)
     return Fault("callers_fault", code, f" refused the request ({status}): {said}")
 
 
 def of_event(error: Mapping[str, Any], endpoint: Endpoint) -> Fault:
     """An error object inside an answer whose status was 200."""
-    number = error.get("code")
-    if isinstance(number, int) and 400 <= number < 600:
-        return of_status(number, error, {}, endpoint)
-    named = (_AS_STATUS.get(string(error.get(name))) for name in ("code", "type"))
-    return of_status(next((status for status in named if status), 500), error, {}, endpoint)
+    told = [error.get(name) for name in ("code", "status", "type")]
+    numbers = (_status_number(each) for each in told)
+    named = (_AS_STATUS.get(string(each).lower()) for each in told)
+    found = (status for status in (*numbers, *named) if status)
+    return of_status(next(found, 500), error, {}, endpoint)
+
+
+def _has_no_model(status: int, names: set[str], said: str) -> bool:
+    """Whether the model is not there, not any more, or not for this key's project."""
+    if status == 404 or names & _NO_MODEL:
+        return True
+    return status in (400, 403, 405, 410, 422) and (status == 410 or _NO_MODEL_WORDS.search(said) is not None)
+
+
+def _sentence(said: str) -> str:
+    return said if said.rstrip().endswith((".", "!", "?", ")")) else f"{said.rstrip()}."
+
+
+def _status_number(value: Any) -> int | None:
+    """An HTTP status of a failure, as a number or as text."""
+    if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600 else None
 
 
 def of_connection(error: BaseException, endpoint: Endpoint) -> Fault:
@@ -122,20 +170,45 @@ def unsent(error: BaseException) -> bool:
     return any(isinstance(cause, aiohttp.ClientConnectionResetError) for cause in _causes(error))
 
 
+def error_in(answer: Any) -> Mapping[str, Any]:
+    """The error object of a whole answer whose status was 200: its own, in a list, or its first choice's. Empty: there is none."""
+    if isinstance(answer, list):
+        return error_object(answer)
+    told = mapping(answer)
+    if told.get("error") or (told.get("errors") and "choices" not in told):
+        return error_object(told)
+    choice = mapping(next(iter(items(told.get("choices"))), None))
+    return error_object({"error": choice["error"]}) if choice.get("error") else {}
+
+
 def error_object(body: Any) -> Mapping[str, Any]:
-    """The provider's error object, wherever it put it: {"error": {…}}, {"error": "…"}, {"message": …}, {"detail": …} or text.
+    """The provider's error object, wherever it put it: {"error": {…}}, {"error": "…"}, {"errors": […]}, a list of such,
+    {"message": …}, {"detail": …} or text.
 
     A list of details (FastAPI's) is cut down to what each says is wrong: the rest of it quotes the request.
     """
+    if isinstance(body, list):
+        return next((found for found in map(error_object, body[:8]) if found), {})
     outer = mapping(body)
-    inner = outer.get("error", body)
+    inner = next((outer[name] for name in ("error", "errors") if name in outer), body)
     if isinstance(inner, str):
-        return {"message": inner}
+        return {**outer, "message": inner}
+    if isinstance(inner, list):
+        inner = next((each for each in inner if isinstance(each, dict)), {"message": "; ".join(map(str, inner[:8]))})
     found = mapping(inner)
     words = found.get("message") or found.get("detail")
     if isinstance(words, list):
         words = "; ".join(filter(None, (string(mapping(each).get("msg")) for each in words)))
     return {**found, "message": string(words)} if found else {}
+
+
+def _retry_delay(error: Mapping[str, Any]) -> float | None:
+    """Seconds to wait from an error's details (google.rpc.RetryInfo: `"retryDelay": "17s"`); None when they say nothing."""
+    for detail in map(mapping, items(error.get("details"))):
+        written = string(detail.get("retryDelay"))
+        if written.endswith("s"):
+            return retry_after(written[:-1], now=datetime.datetime.now(datetime.UTC))
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

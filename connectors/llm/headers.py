@@ -12,25 +12,25 @@ LONGEST_WAIT_S = 3600.0
 def retry_after(header: str | None, *, now: datetime.datetime) -> float | None:
     """Seconds to wait from a Retry-After header (RFC 9110 10.2.3: seconds or a date), at most an hour.
 
-    0 for a date that has passed; None when it cannot be read, or asks for less than nothing.
+    None when it cannot be read or asks for no wait, as a date that has passed does: then how long is for us to say.
     """
     if not header:
         return None
     seconds = _number(header)
     if seconds is not None:
-        return min(seconds, LONGEST_WAIT_S) if seconds >= 0 else None
+        return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None
     try:
         due = email.utils.parsedate_to_datetime(header)
     except (ValueError, OverflowError):  # the second for a time zone beyond all bounds
         return None
     left = (due if due.tzinfo else due.replace(tzinfo=datetime.UTC)).timestamp() - now.timestamp()
-    return min(max(left, 0.0), LONGEST_WAIT_S)
+    return min(left, LONGEST_WAIT_S) if left > 0 else None
 
 
 def wait_asked_for(headers: Mapping[str, str]) -> float | None:
     """Seconds; OpenAI's `retry-after-ms` before the standard's header."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None and milliseconds >= 0:
+    if milliseconds is not None and milliseconds > 0:
         return min(milliseconds / 1000, LONGEST_WAIT_S)
     return retry_after(headers.get("retry-after"), now=datetime.datetime.now(datetime.UTC))
 

@@ -63,8 +63,9 @@ async def listen(connection: Connection, path: str, content: bytes, listener: Li
             if listener.ended and not whole:
                 grace = min(now() + GRACE_S, last)
         if events.stray and not listener.ended:
-            yield listener.feed(decoded(events.stray))  # an error, as a rule, or a web page
-            raise Unreadable("it is no stream of events")
+            yield listener.feed(decoded(events.stray))  # an error, a web page, or the answer as a whole
+            if not listener.ended:
+                raise Unreadable("it is no stream of events")
 
 
 async def _end(chunks: AsyncIterator[bytes]) -> None:

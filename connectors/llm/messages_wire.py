@@ -14,21 +14,21 @@ from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
 from agents.router.models import Model
 from connectors.llm import usage
 from connectors.llm.failures import error_object
-from connectors.llm.reading import Unreadable, index, mapping, string
-from connectors.llm.said import OUTPUT_TOOL, Said, described, finished, limit_of, tool_call
+from connectors.llm.reading import Unreadable, index, items, mapping, string
+from connectors.llm.said import OUTPUT_TOOL, Said, described, ended, limit_of, tool_call
 from connectors.llm.structured import closed, has_schemas
 
 _CACHED = {"cache_control": {"type": "ephemeral"}}
 _NOTHING_SAID = "(nothing)"
-_FINISH = {
+_ENDS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "pause_turn": "stop",
     "tool_use": "tool_calls",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    "refusal": "refusal",
 }
+"""Any other reason is no answer. A refusal is read before."""
 _DECLINED = "the model declined to answer"
 
 
@@ -95,6 +95,8 @@ class MessagesListener:
         kind = string(heard.get("type"))
         self.begun = self.begun or kind.startswith(("message_", "content_block_"))
         match kind:
+            case "message" if isinstance(heard.get("content"), list):  # whole, where a stream was asked for
+                return self._take_whole(heard)
             case "message_start":
                 self._count(mapping(heard.get("message")).get("usage"))
             case "content_block_start":
@@ -123,6 +125,16 @@ class MessagesListener:
             blocks.append({**block, "text": whole, "written": whole})
         return _said(blocks, self._stop, self.usage, self._names)
 
+    def _take_whole(self, message: Mapping[str, Any]) -> str:
+        self.begun = self.ended = True
+        self._stop = string(message.get("stop_reason"))
+        self._count(message.get("usage"))
+        for at, block in enumerate(map(mapping, items(message.get("content")))):
+            self._blocks[at] = {**block, "pieces": [string(block.get("text"))]}
+        written = "".join(block["pieces"][0] for block in self._blocks.values())
+        self.written += len(written)
+        return written
+
     def _grow(self, at: int, delta: Mapping[str, Any]) -> str:
         added = string(delta.get("text")) or string(delta.get("partial_json"))
         self.written += len(added) + len(string(delta.get("thinking")))
@@ -143,7 +155,7 @@ def _said(blocks: Sequence[Mapping[str, Any]], stop: str, used: Usage | None, na
     calls = tuple(
         tool_call(place, block.get("id"), block.get("name"), _arguments(block), names) for place, block in enumerate(wished, 1)
     )
-    return finished(Said(written, calls, used, _FINISH.get(stop, "tool_calls" if calls else "stop")))
+    return ended(written, calls, used, stop, known=_ENDS)
 
 
 def _arguments(block: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import msgspec
 import openai
 
 from agents.errors import NodeFailure
+from agents.jsonable import text
 from agents.names import WireNames
 from agents.ports import ChatRequest, Usage
 from agents.router.models import Model
@@ -100,7 +101,7 @@ class EndpointProvider:
                 if raw.lstrip()[:1] == b"{":  # an answer, and so paid, that was damaged on its way
                     call.estimate(len(raw))
                 raise
-            if error := failures.error_object({"error": mapping(answer).get("error")}):
+            if error := failures.error_in(answer):
                 raise _Known(failures.of_event(error, self._endpoint))
             return self._reply(call, wire.said(answer, names))
         except Exception as error:  # noqa: BLE001  # of two SDKs, an HTTP library and a socket; the port has one error
@@ -111,6 +112,7 @@ class EndpointProvider:
         """Raises ProviderFailure alone, with the usage so far when it breaks off."""
         call, wire = _Call(model, request, self._clock()), self._wire_of(model)
         failure: ProviderFailure | None = None
+        half = ""
         try:
             names, content = self._written(call, wire, stream=True)
             listener = wire.listener(names)
@@ -121,6 +123,7 @@ class EndpointProvider:
                     call.hear(listener)
                     if listener.error is not None:
                         raise _Known(failures.of_event(listener.error, self._endpoint))
+                    added, half = _whole_characters(half + added)
                     if added:
                         yield Delta(self._secrets.hidden(added), paid=call.paid)
             if not listener.ended:
@@ -130,6 +133,8 @@ class EndpointProvider:
             failure = self._failed(call, error)
         if failure is not None:
             raise failure
+        if half:
+            yield Delta(text(half), paid=call.paid)
         yield Delta(reply=reply, paid=call.paid)
 
     def _written(self, call: _Call, wire: Wire, *, stream: bool) -> tuple[WireNames, bytes]:
@@ -142,8 +147,15 @@ class EndpointProvider:
         raise _Known(Fault("callers_fault", "bad_request", words))
 
     def _reply(self, call: _Call, said: Said) -> ProviderReply:
+        written = bool(said.text.strip() or said.tool_calls)
+        if said.usage is not None and written and not said.usage.output_text_tokens:
+            said = replace(said, usage=None)  # who counts nothing for something has not counted
         if said.usage is not None:
             call.paid, call.estimated = said.usage, False
+        if said.broken:
+            if said.usage is None:
+                call.estimate(len(said.text) + sum(len(each.raw) for each in said.tool_calls))
+            raise _Known(Fault("try_next", "bad_finish", f" gave no whole answer: {said.broken}."))
         if not said.text.strip() and not said.tool_calls and said.finish_reason == "stop":
             raise _Known(Fault("try_next", "empty", " gave an empty answer."))
         hidden = self._secrets.hidden
@@ -199,6 +211,12 @@ class EndpointProvider:
 
     def _since(self, began: float) -> int:
         return round((self._clock() - began) * 1000)
+
+
+def _whole_characters(written: str) -> tuple[str, str]:
+    """`written` as text that UTF-8 can carry, and the half of a character at its end, whose other half may come next."""
+    half = written[-1:] if "\ud800" <= written[-1:] <= "\udbff" else ""
+    return text(written.removesuffix(half) if half else written), half
 
 
 class _Known(Exception):

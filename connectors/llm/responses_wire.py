@@ -14,13 +14,16 @@ from agents.ports import ChatMessage, ChatRequest, ToolSpec, Usage
 from agents.router.models import Model
 from connectors.llm import usage
 from connectors.llm.failures import error_object
-from connectors.llm.reading import Unreadable, items, mapping, string
-from connectors.llm.said import FILTERED, Said, described, limit_of, tool_call
+from connectors.llm.reading import Unreadable, index, items, mapping, string
+from connectors.llm.said import FILTERED, Said, described, ended, limit_of, tool_call
 from connectors.llm.structured import strict_ready
 
 _RESPONSES_ONLY = re.compile(
     r"(?:o\d|gpt-\d[\d.]*)-pro\b|gpt-[\d.]+-(?:codex|cyber|rosalind|\w+-law)|gpt-(?:daybreak|rosalind)|codex-|.*-deep-research|computer-use"
 )
+
+_ENDS = {"max_tokens": "length"}
+"""A response has no reason to end, but a status: `completed` is whole, `failed`, `cancelled` and any other is no answer."""
 
 
 def only_responses(wire: str) -> bool:
@@ -58,6 +61,7 @@ class ResponsesWire:
         content = [mapping(part) for item in parts if item.get("type") == "message" for part in items(item.get("content"))]
         refusal = "".join(string(part.get("refusal")) for part in content if part.get("type") == "refusal")
         why = string(mapping(response.get("incomplete_details")).get("reason"))
+        status = string(response.get("status"))
         used = usage.of_responses(response.get("usage"))
         refused = refusal or (FILTERED if why == "content_filter" else "")
         if refused:
@@ -67,19 +71,23 @@ class ResponsesWire:
             for place, item in enumerate((item for item in parts if item.get("type") == "function_call"), 1)
         )
         written = "".join(string(part.get("text")) for part in content if part.get("type") == "output_text")
-        finish = "length" if why == "max_output_tokens" else "tool_calls" if calls else "stop"
-        return Said(text(written), calls, used, finish)
+        cut = "max_tokens" if why == "max_output_tokens" or status == "incomplete" else ""
+        return ended(text(written), calls, used, cut or (status if status != "completed" else ""), known=_ENDS)
 
     def listener(self, names: WireNames) -> ResponsesListener:
         return ResponsesListener(self, names)
 
 
 class ResponsesListener:
-    """said.Listener for response events: the last one carries the whole response."""
+    """said.Listener for response events: the last one carries the whole response, or, at some servers, all but its output."""
 
     def __init__(self, wire: ResponsesWire, names: WireNames) -> None:
         self._wire, self._names = wire, names
         self._response: Any = None
+        self._items: dict[int, Mapping[str, Any]] = {}
+        """Output items that are whole, by their place."""
+        self._heard: dict[int, list[str]] = {}
+        """Text of those that are not, by their place."""
         self.begun = False
         self.usage: Usage | None = None
         self.written = 0
@@ -93,9 +101,16 @@ class ResponsesListener:
         if kind.endswith(".delta"):
             added = string(heard.get("delta"))
             self.written += len(added)
-            return added if kind == "response.output_text.delta" else ""
-        if kind in ("response.completed", "response.incomplete", "response.failed"):
-            self._response = heard.get("response")
+            if kind != "response.output_text.delta":
+                return ""
+            self._heard.setdefault(index(heard.get("output_index")), []).append(added)
+            return added
+        if kind == "response.output_item.done":
+            self._items[index(heard.get("output_index"))] = mapping(heard.get("item"))
+        whole = not kind and isinstance(heard.get("output"), list)  # no stream, where one was asked for
+        if whole or kind in ("response.completed", "response.incomplete", "response.failed"):
+            self.begun = True
+            self._response = heard if whole else heard.get("response")
             self.usage = usage.of_responses(mapping(self._response).get("usage")) or self.usage
             self.ended = True
         if kind == "response.failed":
@@ -105,7 +120,17 @@ class ResponsesListener:
         return ""
 
     def said(self) -> Said:
-        return self._wire.said(self._response, self._names)
+        response = mapping(self._response)
+        if response and not response.get("output"):
+            response = {**response, "output": self._collected()}
+        return self._wire.said(response, self._names)
+
+    def _collected(self) -> list[Mapping[str, Any]]:
+        texts = {
+            at: {"type": "message", "content": [{"type": "output_text", "text": "".join(pieces)}]}
+            for at, pieces in self._heard.items()
+        }
+        return [item for _, item in sorted({**texts, **self._items}.items())]
 
 
 def _items(message: ChatMessage, names: WireNames) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,8 @@ class Said:
     usage: Usage | None
     finish_reason: str
     """As ChatReply.finish_reason."""
+    broken: str = ""
+    """Why it is no answer though it came, e.g. how it ended; what came is paid all the same."""
 
 
 class Listener(Protocol):
@@ -100,6 +102,22 @@ def tool_call(place: int, call_id: Any, name: Any, raw: Any, names: WireNames) -
 def arguments_of(raw: Any) -> str:
     """Arguments as the model wrote them; some compatible servers send the object itself."""
     return raw if isinstance(raw, str) else json.dumps(raw) if isinstance(raw, dict) else ""
+
+
+def ended(text: str, calls: tuple[ToolCall, ...], usage: Usage | None, reason: str, *, known: Mapping[str, str]) -> Said:
+    """An answer by how its provider says that it ended: `known` has every reason that is good, or that we know what to do with.
+
+    No reason at all is good: many servers give none. The calls of an answer that was cut are not to be made: the last of them
+    is not whole, and the model may have meant to go on.
+    """
+    meant = known.get(reason) if reason else ("tool_calls" if calls else "stop")
+    if meant is None:
+        return Said(text, (), usage, "error", broken=f"it ended for the reason {reason!r}")
+    if meant == "stop" and calls:
+        meant = "tool_calls"
+    elif meant == "tool_calls" and not calls:
+        meant = "stop"
+    return finished(Said(text, () if meant == "length" else calls, usage, meant))
 
 
 def finished(said: Said) -> Said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ class Events:
 
     def __init__(self) -> None:
         self._rest, self._data = b"", b""
+        self._begun = False
         self.done = False
         self.stray = bytearray()
         """Lines that belong to no event: of an answer that is no stream, all of it."""
@@ -24,6 +26,8 @@ class Events:
     def feed(self, chunk: bytes) -> Iterator[Any]:
         """Raises Unreadable for data that is no JSON."""
         raw = self._rest + chunk
+        if not self._begun and len(raw) >= len(BOM_UTF8):
+            raw, self._begun = raw.removeprefix(BOM_UTF8), True  # as the standard asks
         half = b"\r" if raw.endswith(b"\r") else b""  # the other half of its line end may come with the next bytes
         lines = raw.removesuffix(half).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop() + half

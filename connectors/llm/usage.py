@@ -68,7 +68,10 @@ def _stated(usage: Mapping[str, Any], name: str) -> int | None:
     return 0 if value is None else count(value)
 
 
-def _sane(given: int, cached: int | None, stored: int | None, written: int, thought: int | None) -> Usage:
+def _sane(given: int, cached: int | None, stored: int | None, written: int, thought: int | None) -> Usage | None:
+    """None for an input of nothing: a request was sent, so whoever counts nothing has not counted."""
+    if not given:
+        return None
     cached, stored, thought = cached or 0, stored or 0, thought or 0
     if cached + stored > given:
         cached = stored = 0

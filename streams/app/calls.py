@@ -56,6 +56,7 @@ class Calls:
                 required_capabilities=frozenset(config.required_capabilities),
                 constraints=Constraints(None if most is None else int(most.scaleb(6)), config.max_latency_ms),
                 profiles=self._own(workflow),
+                patience_s=node.timeout_seconds or self.registry.get(task.agent).timeout_seconds,
             )
         )
 

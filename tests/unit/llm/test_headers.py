@@ -21,7 +21,7 @@ from connectors.llm.headers import retry_after, wait_asked_for
         ("nan", None),
         ("soon", None),
         ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
-        ("Mon, 23 Nov 2026 11:00:00 GMT", 0),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", None),
         ("Mon, 23 Nov 2026 12:00:30 +99999999999999", None),
         ("Mon, 23 Nov 99999 12:00:30 GMT", None),
     ],

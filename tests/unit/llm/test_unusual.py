@@ -57,9 +57,12 @@ async def test_a_web_page_instead_of_a_stream_names_the_setting(said):
     assert "BASE_URL right?" in str(failure)
 
 
-async def test_a_whole_answer_instead_of_a_stream_is_paid_and_no_stream():
-    failure = await failing(stream, OPENAI, answer(OPENAI.whole()))
-    assert (failure.kind, failure.code, failure.usage) == ("try_next", "not_an_answer", OPENAI.usage_normal)
+@either
+async def test_a_whole_answer_instead_of_a_stream_is_an_answer_and_paid(said):
+    deltas, _ = await stream(said, answer(said.whole()))
+    whole, _ = await complete(said, answer(said.whole()))
+    assert (deltas[-1].reply.text, deltas[-1].reply.usage) == (whole.text, said.usage_normal)
+    assert "".join(delta.text for delta in deltas[:-1]) == whole.text
 
 
 async def test_the_end_mark_ends_an_answer_that_gives_no_reason_to_finish():

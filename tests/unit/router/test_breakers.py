@@ -156,20 +156,51 @@ def test_without_a_time_the_wait_doubles_with_each_429_in_a_row_up_to_a_bound(he
     assert health.refusal(A, now) == ("it is left alone for 10 s more (http_429)", 10.0)
 
 
-def test_a_refused_key_stops_every_model_behind_it_and_breaks_none(health, changes):
+def test_a_key_refused_for_one_model_still_opens_the_others(health, changes):
+    """Behind a gateway each model may have a key of its own: one that is wrong there says nothing of the rest."""
     fail(health, 0.0, 1, fails("key_broken", "http_401"))
+    assert "the key of openai was refused for it" in health.refusal(A, 1.0).reason
+    assert health.refusal(SAME_KEY, 1.0) is None
+    assert [(each.kind, each.name, each.after) for each in changes] == [("key", "openai/a", "open")]
+    assert health.keys() == {"openai/a": "open"}
+
+
+def test_a_key_refused_for_two_models_stops_every_model_behind_it_and_breaks_none(health, changes):
     for each in (A, SAME_KEY):
+        health.enter(each, 0.0).failed(fails("key_broken", "http_401"), 0.0)
+    third = model("third")
+    for each in (A, SAME_KEY, third):
         refusal = health.refusal(each, 1.0)
         assert refusal is not None
         assert "the key of openai was refused" in refusal.reason
         assert refusal.again_in_s is None
     assert health.refusal(ELSEWHERE, 1.0) is None
-    assert health.states() == {"a": "closed"}
-    assert [(each.kind, each.name, each.after) for each in changes] == [("key", "openai", "open")]
+    assert set(health.states().values()) == {"closed"}
+    assert ("key", "openai", "open") in [(each.kind, each.name, each.after) for each in changes]
+
+
+def test_an_account_without_credit_stops_every_model_at_once(health):
+    fail(health, 0.0, 1, fails("key_broken", "no_credit"))
+    assert health.refusal(SAME_KEY, 1.0) is not None
+
+
+def test_an_open_breaker_tells_what_the_endpoint_said(health):
+    fail(health, 0.0, 5, fails("try_next", "http_500", message="m at e failed (500): out of memory"))
+    assert "out of memory" in health.refusal(A, 1.0).reason
+
+
+def test_a_wait_of_nothing_cools_down_all_the_same_and_doubles(health):
+    waits = []
+    now = 0.0
+    for _ in range(3):
+        fail(health, now, 1, fails("cool_down", "http_429", retry_after_s=0.0))
+        waits.append(health.refusal(A, now).again_in_s)
+        now += waits[-1]
+    assert waits == [10.0, 20.0, 40.0]
 
 
 def test_a_key_gets_one_try_after_five_minutes(health):
-    fail(health, 0.0, 1, fails("key_broken", "http_402"))
+    fail(health, 0.0, 1, fails("key_broken", "no_credit"))
     assert health.refusal(A, 299.0) is not None
     assert health.refusal(A, 300.0) is None
     ticket = health.enter(A, 300.0)

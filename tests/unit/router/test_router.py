@@ -51,14 +51,16 @@ async def test_when_all_fail_the_error_names_each_and_carries_the_tries():
     assert raised.value.retry_after_seconds is None
 
 
-async def test_a_request_that_would_fail_anywhere_is_asked_once():
+async def test_a_request_one_provider_refuses_is_taken_to_the_next_once():
+    """A 400 speaks of the request and of who refuses it together: the same provider's other models are not asked."""
     world = World()
     world.anthropic.behaves = {"claude-3-haiku": fails("callers_fault", "http_400", message="bad tool schema")}
-    with pytest.raises(Fatal, match="bad tool schema") as raised:
+    reply = await world.router().bound(CONTEXT).complete(says("Hello"))
+    assert [(each.model, each.outcome) for each in reply.attempts] == [("claude-3-haiku", "http_400"), ("gpt-3.5-turbo", "ok")]
+    world.openai.behaves = dict.fromkeys(world.models, fails("callers_fault", "http_400", message="not here either"))
+    with pytest.raises(Fatal, match=r"bad tool schema.*not here either") as raised:
         await world.router().bound(CONTEXT).complete(says("Hello"))
-    assert world.asked() == ["claude-3-haiku"]
-    assert [each.outcome for each in raised.value.attempts] == ["http_400"]
-    assert (raised.value.provider, raised.value.model) == ("anthropic", "claude-3-haiku")
+    assert [(each.provider, each.outcome) for each in raised.value.attempts] == [("anthropic", "http_400"), ("openai", "http_400")]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +101,14 @@ async def test_an_overflow_the_estimate_missed_goes_to_a_larger_window_and_to_no
     assert [each.model for each in reply.attempts] == ["gpt-4", "claude-3-opus"]
 
 
-async def test_a_refused_key_is_not_tried_with_another_model():
+async def test_a_key_refused_for_two_models_is_not_tried_with_a_third():
     world = World()
-    world.anthropic.behaves = {"claude-3-haiku": fails("key_broken", "http_401")}
+    world.anthropic.behaves = dict.fromkeys(("claude-3-haiku", "claude-3-sonnet"), fails("key_broken", "http_401"))
     router = world.router()
     world.openai.behaves = {"gpt-3.5-turbo": fails()}
     reply = await router.bound(CONTEXT).complete(says("Hello"))
-    assert [each.model for each in reply.attempts] == ["claude-3-haiku", "gpt-3.5-turbo", "gpt-4-turbo"]
+    assert [each.model for each in reply.attempts] == ["claude-3-haiku", "gpt-3.5-turbo", "claude-3-sonnet", "gpt-4-turbo"]
+    assert router.health.keys()["anthropic"] == "open"
     decision = router.decide(says("Hello"), CONTEXT)
     assert {each.model for each in decision.left_out} == {"claude-3-haiku", "claude-3-sonnet"}
 
