@@ -11,7 +11,8 @@ import referencing.exceptions
 from jsonschema.validators import validator_for
 
 from agents.errors import Fatal
-from agents.jsonable import NotJson, parse, text
+from agents.jsonable import NotJson, text
+from agents.model_text import find_json, tool_markup
 from agents.ports import ChatReply
 
 
@@ -33,9 +34,13 @@ def read_answer(reply: ChatReply, schema: Mapping[str, Any] | None, *, node: str
     if not reply.text.strip():
         raise Unfit(f"You answered nothing.{cut} Answer the request above now.")
     if schema is None:
+        if cut:
+            raise Unfit(f"{cut.strip()} Answer the request above again, whole.")
+        if mark := tool_markup(reply.text):
+            raise Unfit(f"You wrote a tool call as text ({mark}), which calls nothing. Call tools as tools, or answer in words.")
         return text(reply.text)
     try:
-        value = parse(reply.text)
+        value = find_json(reply.text)
     except NotJson as error:
         raise Unfit(
             f"Your answer cannot be used: {error}.{cut} Answer again with one JSON value that fits the schema, and nothing else."

@@ -13,7 +13,19 @@ from typing import Any, Protocol
 
 from agents.errors import Park, Retryable
 from agents.jsonable import digest, shown
-from agents.ports import ChatModel, ChatPiece, ChatReply, ChatRequest, ModelAttempt, ToolCall, ToolResult, Tools, ToolSpec, Usage
+from agents.ports import (
+    Attached,
+    ChatModel,
+    ChatPiece,
+    ChatReply,
+    ChatRequest,
+    ModelAttempt,
+    ToolCall,
+    ToolResult,
+    Tools,
+    ToolSpec,
+    Usage,
+)
 from agents.streaming import pieces
 
 
@@ -156,6 +168,8 @@ def _kept(reply: ChatReply) -> dict[str, Any]:
         kept["parts"] = [reply.cache_write_text_tokens, reply.reasoning_text_tokens]
     if reply.first_token_ms is not None:
         kept["first_ms"] = reply.first_token_ms
+    if reply.attached is not None:
+        kept["attached"] = [reply.attached.provider, reply.attached.model, reply.attached.data]
     if reply.attempts:
         kept["attempts"] = [_kept_attempt(attempt) for attempt in reply.attempts]
         kept["spent"] = sum(attempt.cost_micro_usd for attempt in reply.attempts)
@@ -218,4 +232,5 @@ def _reply(kept: Mapping[str, Any], *, replayed: bool) -> ChatReply:
         first_token_ms=kept.get("first_ms"),
         attempts=tuple(map(_attempt, kept.get("attempts", ()))),
         handling=kept.get("handling"),
+        attached=Attached(*kept["attached"]) if "attached" in kept else None,
     )

@@ -25,12 +25,28 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """What an endpoint put into its message beside text and calls (signatures, reasoning) and wants to see again, unchanged.
+
+    It goes back to the endpoint it came from, and to no other.
+    """
+
+    provider: str
+    model: str
+    """As in Model.name."""
+    data: Any
+    """JSON, read by the wire that made it alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """For role `tool`: which call this answers."""
+    attached: Attached | None = None
+    """Of a model's own message: as ChatReply.attached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,8 @@ class ChatRequest:
     """fast | balanced | powerful | a name from the settings."""
     messages: tuple[ChatMessage, ...]
     tools: tuple[ToolSpec, ...] = ()
+    use_tools: bool = True
+    """False: the tools are shown, since the conversation speaks of them, and none may be called."""
     output_schema: Mapping[str, Any] | None = None
     temperature: float | None = None
     max_tokens: int = 4096
@@ -128,6 +146,7 @@ class ChatReply:
     """Every try at a model that this reply took, the successful one last. Empty: this reply is its only attempt."""
     handling: str | None = None
     """From the journal: which handling of the task made this call. It names the call's events, and who paid."""
+    attached: Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)

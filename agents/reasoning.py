@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from agents.answers import Unfit, read_answer
 from agents.errors import Fatal
-from agents.jsonable import shown
+from agents.jsonable import digest, shown
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatReply, ChatRequest, Tools, Work
 from agents.simple import opening, with_customer_text
 from agents.tooluse import observation, use
@@ -39,7 +40,8 @@ class ReasoningAgent:
                 ChatRequest(
                     profile=work.profile,
                     messages=messages,
-                    tools=() if last else specs,
+                    tools=specs,
+                    use_tools=not last,
                     output_schema=work.output_schema,
                     temperature=work.temperature,
                     max_tokens=work.max_tokens,
@@ -69,11 +71,20 @@ class ReasoningAgent:
 
 async def _act(reply: ChatReply, tools: Tools, steps: list[dict[str, Any]]) -> list[ChatMessage]:
     """Carry out the calls of one reply in order; the messages that tell the model what came of them."""
-    messages = [ChatMessage("assistant", reply.text, tool_calls=reply.tool_calls)]
+    messages = [ChatMessage("assistant", reply.text, tool_calls=reply.tool_calls, attached=reply.attached)]
     thought = reply.text
-    for place, call in enumerate(reply.tool_calls):
-        if place < MAX_CALLS_AT_ONCE:
-            seen = observation(await use(tools, call))
+    reads = {spec.name for spec in tools.specs() if spec.idempotent}
+    acted: dict[str, Mapping[str, Any]] = {}
+    """What the calls of this reply that are no reads came to: a model that repeats one in the same breath means one."""
+    made = 0
+    for call in reply.tool_calls:
+        key = digest([call.name, call.raw if call.arguments is None else dict(call.arguments)])
+        if key in acted:
+            seen = acted[key]
+        elif made < MAX_CALLS_AT_ONCE:
+            made, seen = made + 1, observation(await use(tools, call))
+            if call.name not in reads:
+                acted[key] = seen
         else:
             seen = {"ok": False, "error": f"Not done: at most {MAX_CALLS_AT_ONCE} calls at once. Call it again in the next turn."}
         arguments = call.raw if call.arguments is None else dict(call.arguments)

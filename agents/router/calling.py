@@ -136,4 +136,5 @@ def _reply(outcome: Outcome, attempts: Sequence[ModelAttempt]) -> ChatReply:
         reasoning_text_tokens=usage.reasoning_text_tokens,
         first_token_ms=reply.first_token_ms,
         attempts=tuple(attempts),
+        attached=reply.attached,
     )

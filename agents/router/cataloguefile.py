@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.router.faults import CatalogueError, sentences
-from agents.router.models import ModelCapability
+from agents.router.models import Lack, ModelCapability
 from agents.router.rates import Tier
 
 Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=18, allow_inf_nan=False)]
@@ -64,6 +64,7 @@ class ModelRow(BaseModel):
     region: str | None = None
     fixed_temperature: bool = False
     schema_by_tool: bool = False
+    lacks: frozenset[Lack] = frozenset()
     responses_api: bool = False
     as_if: str | None = None
     removed: bool = False

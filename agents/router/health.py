@@ -111,7 +111,7 @@ class Health:
             listener(change)
 
     def _refused_key(self, model: Model, now_s: float, failure: ProviderFailure) -> None:
-        """A key may be refused for one model alone; when it is for another too, or pays for nothing, no model is asked with it."""
+        """A key may be refused for one model alone. When it is for a second, or pays for nothing, no model is asked with it."""
         route = self._routes.get(model.name)
         if route is None:
             said = f"the key of {model.provider} was refused for it"

@@ -9,6 +9,22 @@ from typing import Any, Literal, Protocol
 from agents.ports import Usage
 
 ModelCapability = Literal["tools", "vision", "streaming", "structured_output", "reasoning"]
+Lack = Literal[
+    "json_schema",
+    "strict",
+    "forced_tool",
+    "no_calls",
+    "max_tokens",
+    "max_completion_tokens",
+    "stream_options",
+    "temperature",
+    "null_content",
+    "own_fields",
+    "call_ids",
+]
+"""What an endpoint may not take of a request: a JSON Schema as response format, its strict mode, a tool that must be called,
+tools none of which may be; one name of the length limit or the other; being asked to count streams; a temperature; a message
+without content beside its calls; fields of its own coming back; ids of calls that are not nine letters and digits."""
 
 
 class Rates(Protocol):
@@ -57,5 +73,7 @@ class Model:
     """It knows no JSON Schema as a response format: structured output is the arguments of a forced tool call."""
     responses_api: bool = False
     """OpenAI offers its tool calls on the Responses API alone, not on chat completions."""
+    lacks: frozenset[Lack] = frozenset()
+    """What its endpoint is known not to take; what else it refuses is found out when it does."""
     as_if: str | None = None
     """A stand-in that costs nothing, booked at the price of this model."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from agents.ports import ChatRequest, ToolCall, Usage
+from agents.ports import Attached, ChatRequest, ToolCall, Usage
 from agents.router.models import Model
 
 FailureKind = Literal["try_next", "cool_down", "key_broken", "callers_fault"]
@@ -29,6 +29,7 @@ class ProviderReply:
     latency_ms: int
     first_token_ms: int | None = None
     """Until the first token arrived, for a streamed call."""
+    attached: Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,16 +32,20 @@ _NO_CREDIT_WORDS = re.compile(r"credit balance is too low", re.I)
 _NO_MODEL = {"model_not_found", "deployment_not_found", "model_not_available", "model_deprecated"}
 _NO_MODEL_WORDS = re.compile(
     r"\b(?:invalid|unknown|unsupported|no such|unrecognized) (?:model|deployment|engine)\b"
-    r"|\b(?:model|deployment|engine)\b[^.]{0,120}?\b(?:not (?:be )?found|does not exist|do not exist|is not (?:available|supported|a valid)|not loaded"
-    r"|unknown|has been (?:retired|deprecated|decommissioned|removed|shut down)|no longer|pinned to)"
+    r"|\b(?:model|deployment|engine)\b[^.]{0,120}?\b(?:not (?:be )?found|do(?:es)? not exist|is not (?:available|supported)"
+    r"|is not a valid|not loaded|unknown|has been (?:retired|deprecated|decommissioned|removed|shut down)|no longer|pinned to)"
     r"|\bpinned to\b",
     re.I,
 )
 """Endpoints say in every way, and with every status, that they do not have a model."""
 _FLAGGED = {"content_filter", "content_policy_violation", "moderation", "moderation_error", "responsibleaipolicyviolation"}
-_FLAGGED_WORDS = re.compile(r"\bflagged\b|\bmoderation\b|content (?:policy|filter|management)|usage polic|safety (?:system|filter)", re.I)
+_FLAGGED_WORDS = re.compile(
+    r"\bflagged\b|\bmoderation\b|content (?:policy|filter|management)|usage polic|safety (?:system|filter)", re.I
+)
 _KEY = {"authentication_error", "invalid_api_key", "permission_error", "permission_denied", "unauthenticated", "access_denied"}
-_KEY_WORDS = re.compile(r"\b(?:api[ _-]?key|key|token|credentials?|account|project|organi[sz]ation|permission|unauthori[sz]ed)\b", re.I)
+_KEY_WORDS = re.compile(
+    r"\b(?:api[ _-]?key|key|token|credentials?|account|project|organi[sz]ation|permission|unauthori[sz]ed)\b", re.I
+)
 
 _AS_STATUS = {
     "overloaded_error": 529,
@@ -171,7 +175,7 @@ def unsent(error: BaseException) -> bool:
 
 
 def error_in(answer: Any) -> Mapping[str, Any]:
-    """The error object of a whole answer whose status was 200: its own, in a list, or its first choice's. Empty: there is none."""
+    """The error object of a whole answer whose status was 200: its own, in a list, or its first choice's; empty without one."""
     if isinstance(answer, list):
         return error_object(answer)
     told = mapping(answer)

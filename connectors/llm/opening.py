@@ -15,7 +15,7 @@ from connectors.llm.provider import EndpointProvider
 from connectors.llm.responses_wire import ResponsesWire, only_responses
 from connectors.llm.said import Wire
 
-_OPENAI, _RESPONSES = ChatWire(limit_field="max_completion_tokens"), ResponsesWire()
+_OPENAI, _RESPONSES = ChatWire(limit_field="max_completion_tokens", forbids_calls=True), ResponsesWire()
 _COMPATIBLE, _ANTHROPIC = ChatWire(), MessagesWire()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.jsonable import text
@@ -15,7 +15,7 @@ from agents.router.models import Model
 from connectors.llm import usage
 from connectors.llm.failures import error_object
 from connectors.llm.reading import Unreadable, index, items, mapping, string
-from connectors.llm.said import FILTERED, Said, described, ended, limit_of, tool_call
+from connectors.llm.said import FILTERED, Names, Said, attached_to, described, ended, limit_of, tool_call
 from connectors.llm.structured import strict_ready
 
 _RESPONSES_ONLY = re.compile(
@@ -35,25 +35,29 @@ def only_responses(wire: str) -> bool:
 class ResponsesWire:
     path: str = "/responses"
 
-    def body(self, model: Model, request: ChatRequest, names: WireNames, *, stream: bool) -> dict[str, Any]:
+    def body(self, model: Model, request: ChatRequest, names: Names, *, stream: bool) -> dict[str, Any]:
         made: dict[str, Any] = {
             "model": model.wire,
-            "input": [item for message in request.messages for item in _items(message, names)],
+            "input": [item for message in request.messages for item in _items(message, names, model)],
             "max_output_tokens": max(limit_of(model, request), 16),  # the least it takes
             "store": False,
         }
-        if request.temperature is not None and not model.fixed_temperature:
+        if "reasoning" in model.capabilities and "own_fields" not in model.lacks:
+            made["include"] = ["reasoning.encrypted_content"]  # nothing is stored there: what it thought must come along
+        if request.temperature is not None and not model.fixed_temperature and "temperature" not in model.lacks:
             made["temperature"] = request.temperature
         if request.tools:
             made["tools"] = [_tool(spec, names) for spec in request.tools]
+            if not request.use_tools:
+                made["tool_choice"] = "none"
         if request.output_schema is not None:
-            schema = dict(request.output_schema)
-            made["text"] = {"format": {"type": "json_schema", "name": "output", "schema": schema, "strict": strict_ready(schema)}}
+            schema, strict = dict(request.output_schema), "strict" not in model.lacks and strict_ready(request.output_schema)
+            made["text"] = {"format": {"type": "json_schema", "name": "output", "schema": schema, "strict": strict}}
         if stream:
             made["stream"] = True
         return made
 
-    def said(self, answer: Any, names: WireNames) -> Said:
+    def said(self, answer: Any, names: Names) -> Said:
         response = mapping(answer)
         if not isinstance(response.get("output"), list):
             raise Unreadable(f"there is no output in it ({str(answer)[:200]})")
@@ -72,16 +76,18 @@ class ResponsesWire:
         )
         written = "".join(string(part.get("text")) for part in content if part.get("type") == "output_text")
         cut = "max_tokens" if why == "max_output_tokens" or status == "incomplete" else ""
-        return ended(text(written), calls, used, cut or (status if status != "completed" else ""), known=_ENDS)
+        said = ended(text(written), calls, used, cut or (status if status != "completed" else ""), known=_ENDS)
+        own = [dict(item) for item in parts if item.get("type") == "reasoning" and item.get("encrypted_content")]
+        return replace(said, attached=own or None)
 
-    def listener(self, names: WireNames) -> ResponsesListener:
+    def listener(self, names: Names) -> ResponsesListener:
         return ResponsesListener(self, names)
 
 
 class ResponsesListener:
     """said.Listener for response events: the last one carries the whole response, or, at some servers, all but its output."""
 
-    def __init__(self, wire: ResponsesWire, names: WireNames) -> None:
+    def __init__(self, wire: ResponsesWire, names: Names) -> None:
         self._wire, self._names = wire, names
         self._response: Any = None
         self._items: dict[int, Mapping[str, Any]] = {}
@@ -133,8 +139,9 @@ class ResponsesListener:
         return [item for _, item in sorted({**texts, **self._items}.items())]
 
 
-def _items(message: ChatMessage, names: WireNames) -> Iterator[dict[str, Any]]:
+def _items(message: ChatMessage, names: WireNames, model: Model) -> Iterator[dict[str, Any]]:
     said = text(message.content)
+    yield from (dict(item) for item in items(attached_to(message, model)))
     if message.role == "tool":
         yield {"type": "function_call_output", "call_id": message.tool_call_id or "", "output": said}
         return

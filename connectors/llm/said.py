@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from agents.jsonable import NotJson, parse, text
 from agents.names import WireNames
-from agents.ports import ChatRequest, ToolCall, Usage
+from agents.ports import ChatMessage, ChatRequest, ToolCall, Usage
 from agents.router.models import Model
+from connectors.llm.keys import KeyNames
+from connectors.llm.structured import in_words
 
 OUTPUT_TOOL = "final_output"
 """Forced upon models that know tools but no output schema."""
@@ -25,6 +28,8 @@ class Said:
     usage: Usage | None
     finish_reason: str
     """As ChatReply.finish_reason."""
+    attached: Any = None
+    """What the endpoint put beside it and wants to see again; as Attached.data. None: nothing."""
     broken: str = ""
     """Why it is no answer though it came, e.g. how it ended; what came is paid all the same."""
 
@@ -72,19 +77,31 @@ class Wire(Protocol):
     @property
     def path(self) -> str: ...
 
-    def body(self, model: Model, request: ChatRequest, names: WireNames, *, stream: bool) -> dict[str, Any]: ...
+    def body(self, model: Model, request: ChatRequest, names: Names, *, stream: bool) -> dict[str, Any]: ...
 
-    def said(self, answer: Any, names: WireNames) -> Said:
+    def said(self, answer: Any, names: Names) -> Said:
         """Raises Unreadable for what is no answer."""
         ...
 
-    def listener(self, names: WireNames) -> Listener: ...
+    def listener(self, names: Names) -> Listener: ...
 
 
-def names_of(request: ChatRequest) -> WireNames:
+class Names(WireNames):
+    """The names of one request on the wire: of its tools, and, where a provider is particular, of their properties."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        called = (call.name for message in request.messages for call in message.tool_calls)
+        super().__init__([*(spec.name for spec in request.tools), *called])
+        self._request = request
+
+    @cached_property
+    def keys(self) -> KeyNames:
+        return KeyNames([*(spec.parameters for spec in self._request.tools), self._request.output_schema])
+
+
+def names_of(request: ChatRequest) -> Names:
     """Tool names for the whole conversation: tools offered now, and tools called earlier."""
-    called = (call.name for message in request.messages for call in message.tool_calls)
-    return WireNames([*(spec.name for spec in request.tools), *called])
+    return Names(request)
 
 
 def tool_call(place: int, call_id: Any, name: Any, raw: Any, names: WireNames) -> ToolCall:
@@ -126,6 +143,23 @@ def finished(said: Said) -> Said:
         if call.name == OUTPUT_TOOL:
             return Said(call.raw, (), said.usage, "stop" if said.finish_reason == "tool_calls" else said.finish_reason)
     return said
+
+
+def attached_to(message: ChatMessage, model: Model) -> Any:
+    """What goes back to `model` of what its endpoint once put beside this message; None when it came from elsewhere."""
+    attached = message.attached
+    if attached is None or "own_fields" in model.lacks or (attached.provider, attached.model) != (model.provider, model.name):
+        return None
+    return attached.data
+
+
+def with_schema_in_words(messages: Sequence[ChatMessage], schema: Mapping[str, Any]) -> tuple[ChatMessage, ...]:
+    """The messages for a model that can be held to a schema by words alone."""
+    words = ChatMessage("system", in_words(schema))
+    begins = 1 if messages and messages[0].role == "system" else 0
+    if begins:
+        words = replace(messages[0], content=f"{messages[0].content}\n\n{words.content}")
+    return (words, *messages[begins:])
 
 
 def described(words: str) -> str:

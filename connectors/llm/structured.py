@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,22 +16,81 @@ _UNKNOWN_TO_CLAUDE = (
 
 def has_schemas(model: Model) -> bool:
     """Whether the model takes a JSON Schema as a response format."""
-    return "structured_output" in model.capabilities and not model.schema_by_tool
+    return "structured_output" in model.capabilities and not model.schema_by_tool and "json_schema" not in model.lacks
 
 
-def strict_ready(schema: Any) -> bool:
-    """Whether every object in it lists all properties as required and allows no others, which OpenAI's strict mode asks for."""
+def has_forced_tools(model: Model) -> bool:
+    return "tools" in model.capabilities and "forced_tool" not in model.lacks
+
+
+def in_words(schema: Mapping[str, Any]) -> str:
+    """For a model that can be held to a schema by nothing else; our own check of the answer does the rest."""
+    return (
+        f"Answer with one JSON value that fits this JSON Schema, and with nothing else:\n{json.dumps(schema, ensure_ascii=False)}"
+    )
+
+
+WRAPPED = "value"
+
+
+def wrapped(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """`schema` inside an object, for providers take objects alone; None when it is one, or cannot be moved.
+
+    A reference to the whole schema would mean another after it.
+    """
+    if schema.get("type") == "object" or ("properties" in schema and "type" not in schema):
+        return None
+    inner = dict(schema)
+    definitions: dict[str, Any] = {name: inner.pop(name) for name in ("$defs", "definitions") if name in inner}
+    if _refers_to_root(schema):
+        return None
+    shape = {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED], "additionalProperties": False}
+    return {**shape, **definitions}
+
+
+def unwrapped(written: str) -> str:
+    """The JSON text of what an answer holds that was asked for in a wrapper."""
+    try:
+        value = json.loads(written)
+    except (ValueError, RecursionError):
+        return written
+    held = isinstance(value, dict) and value.keys() == {WRAPPED}
+    return json.dumps(value[WRAPPED], ensure_ascii=False) if held else written
+
+
+def _refers_to_root(schema: Any) -> bool:
     if isinstance(schema, list):
-        return all(strict_ready(each) for each in schema)
-    if not isinstance(schema, Mapping):
-        return True
-    properties = schema.get("properties") or {}
-    is_object = schema.get("type") == "object" or "properties" in schema
-    open_ended = schema.get("additionalProperties") is not False or set(schema.get("required") or ()) != set(properties)
-    if is_object and open_ended:
+        return any(map(_refers_to_root, schema))
+    return isinstance(schema, Mapping) and (schema.get("$ref") == "#" or any(map(_refers_to_root, schema.values())))
+
+
+_STRICT = frozenset({
+    "type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "$ref", "$defs", "definitions",
+    "description", "title", "pattern", "format", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minItems", "maxItems", "$schema", "$id",
+})  # fmt: skip
+"""Keywords that OpenAI's strict mode takes (its guide to structured outputs, "Supported schemas")."""
+_PLAIN = frozenset({"string", "number", "integer", "boolean", "null"})
+
+
+def strict_ready(schema: Mapping[str, Any], *, root: bool = True) -> bool:
+    """Whether OpenAI's strict mode takes it: a closed object as root, all properties required, no keyword it does not know."""
+    if not isinstance(schema, Mapping) or not _STRICT.issuperset(schema):
         return False
-    inner = [value for key, value in schema.items() if key not in ("properties", "enum", "const", "default", "examples")]
-    return all(strict_ready(value) for value in [*properties.values(), *inner])
+    kind = schema.get("type")
+    if root and (kind != "object" or "anyOf" in schema):
+        return False
+    if isinstance(kind, list) and not _PLAIN.issuperset(map(str, kind)):
+        return False
+    properties = schema.get("properties") or {}
+    open_ended = schema.get("additionalProperties") is not False or set(schema.get("required") or ()) != set(properties)
+    if (kind == "object" or "properties" in schema) and open_ended:
+        return False
+    inner = [*properties.values(), *(schema.get("anyOf") or ())]
+    inner += [each for name in ("$defs", "definitions") for each in (schema.get(name) or {}).values()]
+    if "items" in schema:
+        inner.append(schema["items"])
+    return all(strict_ready(each, root=False) for each in inner)
 
 
 def closed(schema: Any) -> Any:

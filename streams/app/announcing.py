@@ -90,6 +90,7 @@ class Announcer:
         else:
             self._ill[change.kind, change.name] = change
         kind = "breaker" if change.kind == "model" else "key"
+        provider, _, model = ("", "", change.name) if kind == "breaker" else change.name.partition("/")
         self._publish(
             Alert(
                 id=derive("alert", self._process, kind, change.name, now_ms),
@@ -99,8 +100,8 @@ class Announcer:
                 kind=kind,
                 state=SEVERITY[change.after],
                 message=f"{said(change)} (worker {self._worker})",
-                model=change.name if change.kind == "model" else "",
-                provider=change.name if change.kind == "key" else "",
+                model=model,
+                provider=provider,
                 worker=self._worker,
                 breaker=change.after,
                 until_ms=now_ms + round((change.until_s - change.at_s) * 1000) if change.until_s > change.at_s else 0,

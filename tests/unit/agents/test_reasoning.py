@@ -54,7 +54,8 @@ async def test_at_the_last_turn_tools_are_withdrawn_so_that_it_must_answer():
     call = said("", wants("shopify.get_order", ASK))
     model = Scripted(call, call, "That is all I know.")
     result = await ReasoningAgent().run(work(max_iterations=3), model=model, tools=Shelf(GET_ORDER))
-    assert [bool(request.tools) for request in model.asked] == [True, True, False]
+    assert [request.use_tools for request in model.asked] == [True, True, False]
+    assert all(request.tools for request in model.asked), "the conversation speaks of them, and caches begin with them"
     assert result.output == {"response": "That is all I know."}
 
 

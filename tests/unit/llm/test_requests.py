@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
@@ -81,18 +82,20 @@ async def test_openai_reads_a_conversation_with_tools():
 
 async def test_anthropic_reads_a_conversation_with_tools_all_results_of_a_turn_together():
     sent = await asked(ANTHROPIC, having(messages=CALLED))
+    identity = sent.body["messages"][1]["content"][0]["id"]
+    assert re.fullmatch(r"[a-zA-Z0-9_-]+", identity), "of the letters it takes"
     assert sent.body["messages"][1:] == [
         {
             "role": "assistant",
             "content": [
-                {"type": "tool_use", "id": "c_1", "name": "shopify_get_order", "input": {"order_id": "7"}},
+                {"type": "tool_use", "id": identity, "name": "shopify_get_order", "input": {"order_id": "7"}},
                 {"type": "tool_use", "id": "c2", "name": "x_y", "input": {}},
             ],
         },
         {
             "role": "user",
             "content": [
-                {"type": "tool_result", "tool_use_id": "c_1", "content": '{"ok": true}'},
+                {"type": "tool_result", "tool_use_id": identity, "content": '{"ok": true}'},
                 {"type": "tool_result", "tool_use_id": "c2"},
                 {"type": "text", "text": "and?"},
             ],

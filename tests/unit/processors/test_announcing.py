@@ -83,7 +83,7 @@ async def test_a_refused_key_is_an_alert_that_names_the_provider_and_not_the_key
     with announcer(outbox).hearing(health, lambda: 0.0):
         health.enter(A, 0.0).failed(fails("key_broken", "http_401", message="sk-secret was refused"), 0.0)
     first = outbox.alerts[0]
-    assert (first.name, first.kind, first.provider, first.model) == ("key.openai@w1", "key", "openai", "")
+    assert (first.name, first.kind, first.provider, first.model) == ("key.openai/a@w1", "key", "openai", "a")
     assert all("sk-secret" not in each.message for each in outbox.alerts)
 
 

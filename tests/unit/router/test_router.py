@@ -60,7 +60,10 @@ async def test_a_request_one_provider_refuses_is_taken_to_the_next_once():
     world.openai.behaves = dict.fromkeys(world.models, fails("callers_fault", "http_400", message="not here either"))
     with pytest.raises(Fatal, match=r"bad tool schema.*not here either") as raised:
         await world.router().bound(CONTEXT).complete(says("Hello"))
-    assert [(each.provider, each.outcome) for each in raised.value.attempts] == [("anthropic", "http_400"), ("openai", "http_400")]
+    assert [(each.provider, each.outcome) for each in raised.value.attempts] == [
+        ("anthropic", "http_400"),
+        ("openai", "http_400"),
+    ]
 
 
 @pytest.mark.parametrize(
