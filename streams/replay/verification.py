@@ -23,6 +23,7 @@ from streams.core.graph import Graph
 from streams.core.reducer import decide
 from streams.core.state import Conversation
 from streams.replay.difference import Difference, Differs, Kind
+from streams.runtime.publisher import key_hash
 
 SHOWN = 20
 """Records that are named among those passed over; the rest are counted."""
@@ -89,6 +90,8 @@ class Verification:
     """The period begins where the log began."""
     complete: bool = False
     """The log ends with the outputs of these events: one more is one too many, and not that of a later event."""
+    partitions: int | None = None
+    """How many the topics have, where each conversation has to be on its own; None: whatever is there is to be taken."""
     dead: Collection[tuple[int, int]] = frozenset()
     """(partition, offset) of the events that went to dead letters."""
     counts: Counts = field(default_factory=Counts)
@@ -137,7 +140,7 @@ class Verification:
             return
         name = event.conversation_id
         before = self._states.get(name)
-        if before is None and not self._begins(name, event):
+        if before is None and (self._misplaced(name, record) or not self._begins(name, event)):
             return
         try:
             decision = decide(before, event, self.definitions)
@@ -157,6 +160,15 @@ class Verification:
         self.counts.conversations += before is None
         self._causes.append(event.id)
         self._expected += [(output, partition, offset) for output in decision.outputs if isinstance(output, Decided)]
+
+    def _misplaced(self, name: str, record: Lying) -> bool:
+        """Whether somebody else has put it there: decisions about the conversation lie elsewhere."""
+        if self.partitions is None or key_hash(name.encode()) % self.partitions == record.partition:
+            return False
+        self.counts.passed_over += 1
+        if len(self.notes) < SHOWN:
+            self.notes.append(f"{record.topic}-{record.partition}@{record.offset} is passed over: not the partition of its key")
+        return True
 
     def before(self, record: Lying) -> None:
         """An event whose own time is before the period, though it lies within: its conversation has begun before the period."""

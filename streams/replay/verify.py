@@ -52,6 +52,8 @@ class Job:
     """The position up to which everything has been decided and published; None when nobody has committed one."""
     dead: frozenset[tuple[int, int]]
     definitions: tuple[Record, ...]
+    partitions: int
+    """Of the topic."""
 
 
 async def verify_log(
@@ -87,6 +89,7 @@ async def verify_log(
             decided.get(TopicPartition(CONVERSATION_EVENTS, number)),
             dead,
             definitions,
+            count,
         )
         for at, number in enumerate(chosen)
     ]
@@ -150,7 +153,8 @@ async def _verify(job: Job, progress: Callable[[str], None]) -> Outcome:
         window(job.bootstrap, CONVERSATION_EVENTS, job.since, partitions=numbers) as events,
         window(job.bootstrap, WORKFLOW_EVENTS, slack, partitions=numbers) as outputs,
     ):
-        verification = Verification(graphs_of(job.definitions)[0], whole=_whole(events, outputs), dead=job.dead)
+        graphs, _ = graphs_of(job.definitions)
+        verification = Verification(graphs, whole=_whole(events, outputs), partitions=job.partitions, dead=job.dead)
         outcome.counts = verification.counts
         outcome.notes += [str(cut) for cut in (*events.cuts, *outputs.cuts)]
         try:

@@ -16,6 +16,7 @@ from streams.core.reducer import decide
 from streams.replay.difference import Difference, Differs
 from streams.replay.verification import SHOWN, Verification
 from streams.runtime import Record
+from streams.runtime.publisher import key_hash
 from tests.support.garbage import kinds
 from tests.support.lying import check, events_of, lying, outputs_of, renumbered
 from tests.support.play import Play, graph
@@ -202,6 +203,26 @@ def test_an_event_that_went_to_dead_letters_is_passed_over():
     lettered = replace(events_of(play)[0], offset=100)  # it would be set aside as a repeat if it had been decided about
     counts = check(verification(dead=frozenset({(0, 100)})), [*events_of(play), garbage, lettered], outputs)
     assert counts.passed_over == 2
+
+
+def test_an_event_on_another_partition_than_that_of_its_key_is_passed_over():
+    """Somebody else's producer chose it; what was decided about it lies where its key says."""
+    play = played()
+    partition = key_hash(b"c1") % 7
+    events = [replace(record, partition=partition) for record in events_of(play)]
+    foreign = Play(CHAIN)
+    foreign.message("elsewhere")
+    stray = [replace(record, partition=partition) for record in lying(CONVERSATION_EVENTS, [stranger(foreign)])]
+    checked = verification(partitions=7)
+    counts = check(checked, [*stray, *events], outputs_of(play))
+    assert (counts.passed_over, counts.outputs) == (1, len(outputs_of(play)))
+    assert "not the partition of its key" in checked.notes[0]
+
+
+def stranger(play: Play) -> Event:
+    """A message of a conversation that belongs on another partition than c1."""
+    name = next(f"x{at}" for at in range(100) if key_hash(f"x{at}".encode()) % 7 != key_hash(b"c1") % 7)
+    return play.history[0].model_copy(update={"conversation_id": name})
 
 
 def test_outputs_of_events_behind_the_end_are_left_for_later():
