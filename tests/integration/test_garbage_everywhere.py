@@ -140,7 +140,8 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
         await answered(system, before[3], turn="m3")
         await parked(system, asked)
         await refused(system, before[0])
-        assert "\n".join(commands(system, folder)) == ""
+        if failed := commands(system, folder):
+            pytest.fail("\n".join(failed))
         whole = typed(system, "replay", "record", str(folder / "whole.gz"), "--conversation", before[1])
         assert "1 conversations" in whole
         assert "left out" not in whole
