@@ -133,6 +133,24 @@ def _topics(system: System) -> typer.Typer:
             raise typer.Exit(1)
         console.out().print("all topics are as they should be")
 
+    @group.command()
+    def acls(
+        bootstrap: Annotated[str, typer.Option(help="host:port,… of the cluster, as the commands shall name it.")],
+        processor: Annotated[str | None, typer.Option(help="Only this one, e.g. intake.")] = None,
+        principal: Annotated[str | None, typer.Option(help="Its name on the cluster; without, User:PROCESSOR.")] = None,
+    ) -> None:
+        """Print the kafka-acls commands that give each processor the least it needs. Changes nothing by itself."""
+        from connectors.kafka.rights import RIGHTS, commands  # the events it names take a while to import
+
+        known = {rights.who: rights for rights in RIGHTS}
+        if processor is not None and processor not in known:
+            raise typer.BadParameter(f"there is no processor {processor!r}: choose from {', '.join(known)}")
+        if principal is not None and processor is None:
+            raise typer.BadParameter("--principal is the name of one processor: say which with --processor")
+        for who in (processor,) if processor is not None else known:
+            for line in commands(known[who], principal=principal or f"User:{who}", bootstrap=bootstrap):
+                console.data(line)
+
     return group
 
 
