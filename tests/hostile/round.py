@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import time
@@ -28,6 +29,8 @@ SETTLE_S = 3.0
 INTERNAL = ("__consumer_offsets", "__transaction_state", "__share_group_state")
 """The broker's own topics: whoever writes there has the cluster."""
 EXAMPLES = 5
+HELD = Path(__file__).with_name("held")
+"""Its sitecustomize says what held up a process."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class HostileFleet(Fleet):
     def _env(self, **more: str) -> dict[str, str]:
         given = super()._env(**more)
         self._model.behind = given["HIL_LLM_BASE_URL"]
-        return {**given, "HIL_LLM_BASE_URL": self._model.url}
+        path = os.pathsep.join((str(HELD), given["PYTHONPATH"]))
+        return {**given, "HIL_LLM_BASE_URL": self._model.url, "PYTHONPATH": path}
 
     async def hil(self, *arguments: str) -> tuple[int, str]:
         """Run one command to its end: (exit code, what it printed)."""
