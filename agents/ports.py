@@ -249,6 +249,8 @@ class Work(msgspec.Struct, frozen=True, gc=False):
     max_retries: int = 3
     now_ms: int = 0
     """The time of the cause: the clock a program of this node sees, so that a repeat sees the same one."""
+    may_quote: bool = True
+    """The author's template asks for the customer's text, so that `instruction` may hold it already."""
 
 
 class AgentResult(msgspec.Struct, frozen=True):

@@ -11,12 +11,15 @@ from agents.errors import Fatal
 from agents.ports import HistoryMessage, Memory, Passage, Work
 from schemas.events import NodeTask
 from schemas.workflow.definition import Node, WorkflowDefinition
+from schemas.workflow.delimiters import entry, inert
 from schemas.workflow.scope import not_run, template_scope
 from schemas.workflow.templates import Template, TemplateFault
 
 PROFILES = ("fast", "balanced", "powerful")
 DEFAULT_PROFILE = "balanced"
 HISTORY, KNOWLEDGE = "conversation_history", "knowledge_base"
+TEXTS = ("text", "message", "customer_message")
+"""What templates call the customer's message."""
 MAX_QUERY = 2000
 """Characters of a customer's message that are searched for."""
 
@@ -41,6 +44,8 @@ class Plan:
     """Wants what the knowledge base says."""
     unnamed: frozenset[str]
     """Sources that the prompt does not place itself."""
+    may_quote: bool
+    """The instruction asks for the customer's text."""
 
 
 def plan(node: Node, definition: WorkflowDefinition) -> Plan:
@@ -65,6 +70,7 @@ def plan(node: Node, definition: WorkflowDefinition) -> Plan:
         recalls=HISTORY in names | sources,
         looks_up=KNOWLEDGE in names | sources,
         unnamed=sources - names,
+        may_quote=not instruction.names.isdisjoint((*TEXTS, "input")),
     )
 
 
@@ -91,12 +97,12 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
         told = plan.system.render(scope, node=node.id) if plan.system is not None else None
     except TemplateFault as fault:
         raise Fatal(f"{fault}. Mend the template, or give the field in the message's context.") from fault
-    if HISTORY in unnamed:
-        asked += _section(HISTORY, "The conversation so far, oldest first", (f"{each.role}: {each.text}" for each in history))
-    if KNOWLEDGE in unnamed:
-        asked += _section(
-            KNOWLEDGE, "What the company's knowledge base says", (f"{each.title}: {each.text}" for each in knowledge)
-        )
+    for source, heading, lines in (
+        (HISTORY, "The conversation so far, oldest first", (entry(each.role, each.text) for each in history)),
+        (KNOWLEDGE, "What the company's knowledge base says", (entry(each.title, each.text) for each in knowledge)),
+    ):
+        if source in unnamed:
+            asked += _section(source, heading, lines, plan.instruction.tags)
     config = node.config
     return Work(
         conversation_id=task.conversation_id,
@@ -114,6 +120,7 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
         max_iterations=config.max_iterations or 10,
         max_retries=3 if config.max_retries is None else config.max_retries,
         now_ms=task.time_ms,
+        may_quote=plan.may_quote,
     )
 
 
@@ -151,12 +158,12 @@ def _scope(task: NodeTask, plan: Plan, history: Sequence[HistoryMessage], knowle
 
 
 def _customer_text(given: Mapping[str, Any]) -> str:
-    for name in ("text", "message", "customer_message"):
+    for name in TEXTS:
         if isinstance(given.get(name), str):
             return str(given[name])
     return ""
 
 
-def _section(tag: str, heading: str, lines: Iterable[str]) -> str:
-    body = "\n".join(lines).replace(f"</{tag}>", f"</ {tag}>") or "(nothing)"
+def _section(tag: str, heading: str, lines: Iterable[str], guarded: frozenset[str]) -> str:
+    body = inert("\n".join(lines), guarded) or "(nothing)"
     return f"\n\n{heading}:\n<{tag}>\n{body}\n</{tag}>"

@@ -11,6 +11,7 @@ from agents.jsonable import digest, shown
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatReply, ChatRequest, Tools, Work
 from agents.simple import opening, with_customer_text
 from agents.tooluse import observation, use
+from schemas.workflow.delimiters import inert
 
 MAX_CALLS_AT_ONCE = 8
 
@@ -89,6 +90,6 @@ async def _act(reply: ChatReply, tools: Tools, steps: list[dict[str, Any]]) -> l
             seen = {"ok": False, "error": f"Not done: at most {MAX_CALLS_AT_ONCE} calls at once. Call it again in the next turn."}
         arguments = call.raw if call.arguments is None else dict(call.arguments)
         steps.append({"thought": thought, "action": {"tool": call.name, "arguments": arguments}, "observation": seen})
-        messages.append(ChatMessage("tool", shown(seen), tool_call_id=call.id))
+        messages.append(ChatMessage("tool", inert(shown(seen)), tool_call_id=call.id))
         thought = ""
     return messages

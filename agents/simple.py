@@ -7,6 +7,7 @@ from typing import Any
 from agents.answers import Unfit, read_answer
 from agents.errors import Fatal
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatRequest, Tools, Work
+from schemas.workflow.delimiters import inert
 
 NOTHING_SAID = "(The customer's message is empty.)"
 
@@ -51,7 +52,7 @@ def opening(work: Work, system: str | None, instruction: str) -> tuple[ChatMessa
 def with_customer_text(work: Work) -> str:
     """The instruction, and the customer's words below it when the author's template left them out."""
     said = work.customer_text.strip()
-    if said and said in work.instruction:
+    if said and work.may_quote and inert(said) in inert(work.instruction):
         return work.instruction
-    quoted = said.replace("</message>", "</ message>") or NOTHING_SAID
+    quoted = inert(said) or NOTHING_SAID
     return f"{work.instruction}\n\nThe customer wrote:\n<message>\n{quoted}\n</message>"

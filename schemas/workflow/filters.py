@@ -11,10 +11,11 @@ from jinja2.runtime import Context, Undefined
 from schemas.workflow import methods
 from schemas.workflow.bounds import Bag, Budget, TooMuch, table
 from schemas.workflow.comparing import compare
+from schemas.workflow.delimiters import inert
 from schemas.workflow.listfilters import OF_LIST
 from schemas.workflow.probes import PROBES, probe
 from schemas.workflow.textfilters import OF_TEXT, OF_VALUE
-from schemas.workflow.values import BUDGET, Absent, Method, text
+from schemas.workflow.values import BUDGET, TAGS, Absent, Made, Method, text
 
 MAX_ARGUMENT = 1_000
 """Widths, counts and precisions given to filters."""
@@ -28,10 +29,11 @@ SPEND, LOOP, COMPARE, CONCAT, METHOD, MAPPING, PART = "spend ", "loop ", "compar
 
 @pass_context
 def printed(context: Context, value: Any) -> str:
+    """How a value stands in a prompt: without anything that could open or close the author's tags."""
     budget: Budget = context[BUDGET]
     shown = value if type(value) is str else text(value, budget)
     budget.spend(5 + (len(shown) >> 3))
-    return shown
+    return shown if type(value) is Made else inert(shown, context[TAGS])
 
 
 @pass_context

@@ -33,7 +33,7 @@ from schemas.workflow.filters import (
     looped,
     printed,
 )
-from schemas.workflow.values import BUDGET, Absent, Method, reach
+from schemas.workflow.values import BUDGET, Absent, Made, Method, reach
 
 MAX_DEPTH = 100
 MAX_NODES = 2_000
@@ -134,9 +134,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return arithmetic(operator, left, right, budget)
 
 
-def _written(budget: Budget, made: str) -> str:
+def _written(budget: Budget, made: str) -> Made:
     budget.written(len(made))
-    return made
+    return Made(made)
 
 
 REFUSED: Mapping[type[nodes.Node], tuple[str, str]] = {

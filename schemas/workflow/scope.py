@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from schemas.workflow.delimiters import entry
 from schemas.workflow.values import NOT_RUN, Absent, Listing
 
 MISSING: Final = object()
@@ -88,5 +89,5 @@ def _listing(items: Sequence[Mapping[str, Any]], label: str) -> Listing:
     """Prints as `label: text` lines; each item also answers to `content`."""
     if not items:
         return Listing([], "")
-    lines = [f"{item.get(label, '')}: {item.get('text', '')}" for item in items]
+    lines = [entry(str(item.get(label, "")), str(item.get("text", ""))) for item in items]
     return Listing([{"content": item.get("text", ""), **item} for item in items], "\n".join(lines))

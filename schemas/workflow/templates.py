@@ -12,9 +12,10 @@ from jinja2 import TemplateError, meta, nodes
 from jinja2.runtime import Context
 
 from schemas.workflow.bounds import MAX_TEXT, Budget, TooMuch, within_budget
+from schemas.workflow.delimiters import tags_of
 from schemas.workflow.faults import nearest
 from schemas.workflow.sandbox import Sandbox, check, metered
-from schemas.workflow.values import BUDGET, UnknownName
+from schemas.workflow.values import BUDGET, TAGS, UnknownName
 
 MAX_SOURCE = 200_000
 MAX_TOKENS = 10_000
@@ -43,7 +44,7 @@ class Reference:
 class Template:
     """Compile once, render often. Raises TemplateFault when `source` is no template we accept."""
 
-    __slots__ = ("_compiled", "_price", "names", "references")
+    __slots__ = ("_compiled", "_price", "names", "references", "tags")
 
     def __init__(self, source: str) -> None:
         if len(source) > MAX_SOURCE:
@@ -51,6 +52,8 @@ class Template:
         try:
             if len(list(islice(SANDBOX.lexer.tokeniter(source, None), MAX_TOKENS + 1))) > MAX_TOKENS:
                 raise TemplateFault("it says too much in `{{ }}` and `{% %}`: let a node prepare the data")
+            self.tags = tags_of(source)
+            """The tags its author wrote, which nothing printed can open or close."""
             tree = SANDBOX.parse(source)
             check(tree, SANDBOX)
             self.names = frozenset(meta.find_undeclared_variables(tree))
@@ -90,7 +93,7 @@ class Template:
     def _rendered(self, scope: Mapping[str, Any], budget: Budget) -> str:
         """As `Template.generate` does it, without copying every name through a ChainMap."""
         budget.spend(self._price)
-        context = Context(SANDBOX, {**SANDBOX.globals, **scope, BUDGET: budget}, None, self._compiled.blocks)
+        context = Context(SANDBOX, {**SANDBOX.globals, **scope, BUDGET: budget, TAGS: self.tags}, None, self._compiled.blocks)
         return self._printed(self._compiled.root_render_func(context))
 
     def _line(self, trace: TracebackType | None) -> int:

@@ -15,6 +15,7 @@ from schemas.workflow.bounds import Bag, Budget, figures
 from schemas.workflow.jsontext import as_json
 
 BUDGET = " budget"
+TAGS = " tags"
 """A render's budget in its context, under a name that no template can spell."""
 MAX_NAME = 200
 """Characters of a name that is not there, as messages show it."""
@@ -143,6 +144,12 @@ def text(value: Any, budget: Budget) -> str:
     if isinstance(value, (Undefined, Method)):
         return str(value)
     raise TypeError("only texts, numbers, lists and mappings can be printed")
+
+
+class Made(str):
+    """What a macro of the template wrote: its author's tags stand in it, and what it printed was looked at there."""
+
+    __slots__ = ()
 
 
 class Listing(list[Any]):
