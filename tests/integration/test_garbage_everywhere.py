@@ -110,6 +110,7 @@ def readable(records: list[Any]) -> list[dict[str, Any]]:
 def typed(system: System, *arguments: str, code: int = 0) -> str:
     """What a command prints; it must end with `code`."""
     done = subprocess.run(hil(*arguments), env=environ(system.log.parent), capture_output=True, timeout=PATIENCE_SECONDS)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()[-4000:]
     assert done.returncode == code, (arguments, done.stdout.decode()[-2000:], done.stderr.decode()[-4000:])
     return done.stdout.decode()
 
@@ -142,6 +143,7 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
         await refused(system, before[0])
         if failed := commands(system, folder):
             pytest.fail("\n".join(failed))
+        letters(system)
         whole = typed(system, "replay", "record", str(folder / "whole.gz"), "--conversation", before[1])
         assert "1 conversations" in whole
         assert "left out" not in whole
@@ -160,6 +162,18 @@ async def test_every_processor_comes_up_on_garbage_and_answers(folder: Path, uni
         typed(system, "replay", "verify")
     finally:
         ended(system)
+
+
+def letters(system: System) -> None:
+    """Letters of ours among garbage, and among letters that only pretend to be ours: shown, retried or not, discarded."""
+    rows = [json.loads(line) for line in typed(system, "dead-letters", "list", "--json").splitlines()]
+    forged = [row for row in rows if row["id"].startswith("hil.dead.letter nul")]
+    assert forged
+    typed(system, "dead-letters", "show", "hil.dead.letter nul")
+    for row in rows[:3]:
+        assert json.loads(typed(system, "dead-letters", "show", row["id"]))["code"] == row["code"]
+    assert "cannot be retried" not in typed(system, "dead-letters", "retry", "--everything", "--dry-run", code=1)
+    typed(system, "dead-letters", "discard", "hil.dead.letter nul")
 
 
 def commands(system: System, folder: Path) -> list[str]:

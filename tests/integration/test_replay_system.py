@@ -174,6 +174,26 @@ async def test_a_letter_that_kept_only_part_of_its_record_is_retried_from_the_to
     assert json.loads(type_(system, "dead-letters", "show", second["id"]))["settled"]["action"] == "discarded"
 
 
+async def test_a_letter_whose_key_was_cut_off_is_retried_with_all_of_it(system: System, unique: str):
+    """And with every header, of which a letter keeps the first 64. It fails once more, as the same record."""
+    key = unique.encode() + b"k" * 5_000
+    async with reading(system.bootstrap, ("customer.messages", "dead-letters")) as reader:
+
+        async def letters(count: int) -> None:
+            def enough(letters: list[dict[str, Any]]) -> bool:
+                return sum(str(letter["record_key"]).startswith(unique) for letter in letters if "code" in letter) >= count
+
+            await reader.until(enough, topic="dead-letters")
+
+        await produce(system.bootstrap, [b"{"], keys=[key])
+        await letters(1)
+        [letter] = [each for each in lines(type_(system, "dead-letters", "list", "--json")) if each["key"].startswith(unique)]
+        type_(system, "dead-letters", "retry", letter["id"])
+        await letters(2)
+        sent = [record for record in reader.records if record.topic == "customer.messages" and record.key == key]
+    assert [record.value for record in sent] == [b"{", b"{"]
+
+
 async def test_a_record_is_copied_with_where_it_came_from_and_never_into_our_own_topics(system: System, unique: str):
     await answered(system, message("hello", unique))
     for target in ("customer.messages", "conversation.events", "customer.responses"):
