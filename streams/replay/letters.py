@@ -128,6 +128,7 @@ async def retry(
     """
     result = Settled()
     waiting: list[tuple[Letter, Outgoing]] = []
+    places = _Places(bootstrap)
 
     async def flush() -> None:
         if not dry_run and waiting:
@@ -138,6 +139,7 @@ async def retry(
 
     async for letter, event in _whole(bootstrap, letters):
         try:
+            await places.check(event)
             out = await _record(bootstrap, letter, event)
             publisher.check(out)
             waiting.append((letter, out))
@@ -197,14 +199,34 @@ async def _whole(bootstrap: str, letters: Sequence[Letter]) -> AsyncIterator[tup
                     yield letter, event
 
 
+class _Places:
+    """Whether a record may lie where a letter says that it lay: letters are JSON, and anybody can write one."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._counts: dict[str, int | str] = {}
+        """Topic → its partitions, or why there are none."""
+
+    async def check(self, event: DeadLetter) -> None:
+        """Raises RuntimeFailed, in words."""
+        topic = event.topic
+        if topic in TOPICS and TOPICS[topic].encoding == "state":
+            raise RuntimeFailed(f"{topic} is a changelog, which nobody writes but its processor: discard the letter")
+        if topic not in self._counts:
+            try:
+                self._counts |= await partition_counts(self._bootstrap, [topic], patience_s=1.0)
+            except RuntimeFailed as error:
+                self._counts[topic] = str(error)
+        count = self._counts[topic]
+        if isinstance(count, str):
+            raise RuntimeFailed(count)
+        if not 0 <= event.partition < count:
+            raise RuntimeFailed(f"{topic} has no partition {event.partition}: discard the letter")
+
+
 async def _record(bootstrap: str, letter: Letter, event: DeadLetter) -> Outgoing:
     """The letter's record as it was. From the letter if it has all of it, else from the topic it lies on."""
     place = (event.topic, event.partition, event.offset)
-    if event.topic in TOPICS and TOPICS[event.topic].encoding == "state":
-        raise RuntimeFailed(f"{event.topic} is a changelog, which nobody writes but its processor: discard the letter")
-    count = (await partition_counts(bootstrap, [event.topic], patience_s=1.0))[event.topic]
-    if not 0 <= event.partition < count:
-        raise RuntimeFailed(f"{event.topic} has no partition {event.partition}: discard the letter")
     if _complete(event):
         key = None if event.record_key is None else event.record_key.encode()
         value: bytes | None = _payload(event)

