@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.bounds import Dollars, Milliseconds, Number, Seconds, SecondsOrNone, Share, TextTokens
 from schemas.workflow.language import language_of
 
 END = "END"
@@ -40,9 +40,6 @@ def as_text(value: Any) -> Any:
 
 Id = Annotated[str, BeforeValidator(as_text), Field(min_length=1, max_length=128)]
 Texts = Annotated[list[str], BeforeValidator(as_list)]
-
-
-Dollars = Annotated[Decimal, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v), Field(ge=0)]
 
 
 class Part(BaseModel):
@@ -80,10 +77,10 @@ class Condition(Part):
 class Retry(Part):
     """How often and how patiently a retryable failure is attempted again."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    initial_delay_seconds: Annotated[float, Field(ge=0)] = 1.0
-    backoff: Annotated[float, Field(ge=1)] = 2.0
-    max_delay_seconds: Annotated[float, Field(ge=0)] = 60.0
+    max_attempts: Annotated[int, Number, Field(ge=1, le=100)] = 3
+    initial_delay_seconds: SecondsOrNone = 1.0
+    backoff: Annotated[float, Number, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
+    max_delay_seconds: SecondsOrNone = 60.0
 
 
 class SubstituteOutput(Part):
@@ -95,17 +92,17 @@ class SubstituteOutput(Part):
 class NodeConfig(Part):
     model_profile: str | None = None
     output_schema: dict[str, Any] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_iterations: Annotated[int, Field(ge=1, le=1000)] | None = None
-    max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Number, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    max_iterations: Annotated[int, Number, Field(ge=1, le=1000)] | None = None
+    max_retries: Annotated[int, Number, Field(ge=0, le=100)] | None = None
+    max_tokens: TextTokens | None = None
     required_capabilities: Annotated[
         list[Literal["tools", "vision", "streaming", "structured_output", "reasoning"]], BeforeValidator(as_list)
     ] = Field(default_factory=list)
     """What a model must be able to do, beside what the agent's requests need by themselves."""
     max_cost_per_call: Dollars | None = None
     """US dollars. Tighter than the profile's limit, never looser."""
-    max_latency_ms: Annotated[int, Field(ge=1)] | None = None
+    max_latency_ms: Milliseconds | None = None
     tools: Texts | None = None
     allowed_tools: Texts | None = None
     context_sources: Annotated[list[Literal["conversation_history", "knowledge_base"]], BeforeValidator(as_list)] = Field(
@@ -130,7 +127,7 @@ class Node(Part):
     system_prompt: str | None = None
     condition: Condition | None = None
     join: Literal["any", "all"] = "any"
-    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    timeout_seconds: Seconds | None = None
     retry: Retry = Retry()
     approval: dict[str, Any] | None = None
     on_error: Literal["fail", "continue"] | SubstituteOutput = "fail"
@@ -181,13 +178,13 @@ class Composio(Part):
 
 class ShortTerm(Part):
     type: str = "postgres"
-    window_size: Annotated[int, Field(ge=0, le=1000)] = 50
+    window_size: Annotated[int, Number, Field(ge=0, le=1000)] = 50
 
 
 class LongTerm(Part):
     type: str = "pgvector"
     index: str | None = None
-    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+    top_k: Annotated[int, Number, Field(ge=1, le=100)] = 5
 
 
 class Memory(Part):
@@ -200,23 +197,26 @@ class CostControls(Part):
     max_cost_per_conversation: Dollars | None = None
     daily_budget: Dollars | None = None
     monthly_budget: Dollars | None = None
-    alert_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    alert_threshold: Share | None = None
 
 
 class Monitoring(Part):
     track_latency: bool = True
     track_costs: bool = True
     track_tool_usage: bool = True
-    alert_on_error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    alert_on_error_rate: Share | None = None
 
 
 NAME = r"^[^\s@\x00-\x1f\x7f]([^@\x00-\x1f\x7f]*[^\s@\x00-\x1f\x7f])?$"
 """Anything people can read, without `@`, which stands before a version."""
 
+VERSION = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.\-]+)?(\+[0-9A-Za-z.\-]+)?$"
+"""Semantic versioning's three numbers. That none begins with a zero is said to authors, and not to those who published so."""
+
 
 class WorkflowDefinition(Part):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=NAME)]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.\-]+)?(\+[0-9A-Za-z.\-]+)?$")]
+    version: Annotated[str, Field(max_length=128, pattern=VERSION)]
     description: str = ""
     llm_profiles: dict[str, Any] = Field(default_factory=dict)
     composio: Composio = Composio()
@@ -225,7 +225,7 @@ class WorkflowDefinition(Part):
     cost_controls: CostControls = CostControls()
     monitoring: Monitoring = Monitoring()
     failure_response: str | None = None
-    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    timeout_seconds: Seconds | None = None
     """Of a whole run, from its start to its answer."""
     conversations: Literal["own", "shared"] = "own"
     """`own`: a conversation belongs to the first customer who is named in it. `shared`: anybody may go on with it."""

@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 
 import yaml
 
+from schemas.bounds import LARGEST_INT, SMALLEST_INT
 from schemas.workflow.faults import Fault, InvalidWorkflow, KeyPath
 from schemas.workflow.yaml12 import MAX_DEPTH, TAG, Composing
 
 MAX_BYTES = 1024 * 1024
+_LONGEST_INTEGER = 64
 MAX_VALUES = 200_000
 """Values after aliases are followed; an alias bomb ends here."""
 
@@ -127,14 +129,12 @@ class _Builder:
                 case "bool" if text.lower() in ("true", "false"):
                     return text.lower() == "true"
                 case "int":
-                    return (
-                        int(text.replace("0o", "0", 1), 8) if text.startswith("0o") else int(text, 16 if text[:2] == "0x" else 10)
-                    )
+                    return _integer(text)
                 case "float":
                     return self.number(node, text)
         except ValueError:
             self.fault(
-                node, (), f"`{text[:40]}` is no number we can hold", "write a smaller number, or put it in quotes", "number"
+                node, (), f"`{text[:40]}` is no number we can hold", "write one within 64 bits, or put it in quotes", "number"
             )
             return None
         self.fault(
@@ -152,7 +152,7 @@ class _Builder:
         )
         if value - value == 0:  # neither infinite nor NaN, which JSON cannot hold
             return value
-        self.fault(node, (), f"`{text}` is no JSON number", "write a finite number", "number")
+        self.fault(node, (), f"`{text[:40]}` is no JSON number", "write a finite number", "number")
         return None
 
     def expect_tag(self, node: yaml.Node, kind: str) -> None:
@@ -162,6 +162,16 @@ class _Builder:
 
     def fault(self, node: yaml.Node, path: KeyPath, message: str, remedy: str, code: str) -> None:
         self.faults.append(Fault(self.positions.file, _line(node), path, message, remedy, code=code))
+
+
+def _integer(text: str) -> int:
+    """Raises ValueError beyond 64 bits; the length first, for very many digits take very long."""
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(text[:_LONGEST_INTEGER])
+    value = int(text.replace("0o", "0", 1), 8) if text.startswith("0o") else int(text, 16 if text[:2] == "0x" else 10)
+    if not SMALLEST_INT <= value <= LARGEST_INT:
+        raise ValueError(text)
+    return value
 
 
 def _line(node: yaml.Node) -> int:

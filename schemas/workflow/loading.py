@@ -206,10 +206,14 @@ def _in_words(path: KeyPath, error: ErrorDetails) -> tuple[str, str, str]:
         return f"`{key}` is {_kind(given)}, not a mapping{where}", "write keys and values there", "value"
     if kind == "list_type":
         return f"`{key}` is {_kind(given)}, not a list{where}", f"write its items below `{key}:`, each after `- `", "value"
+    for limit, words in _BOUNDS.items():
+        if limit in context:
+            return f"`{key}: {_short(given)}` is beyond its bounds{where}", f"write {words} {context[limit]:,}", "value"
     message = error["msg"].replace("Input should be ", "it should be ").replace("Value error, ", "")
     return f"`{key}: {_short(given)}` is not accepted{where}", message[:1].lower() + message[1:], "value"
 
 
+_BOUNDS = {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}
 _PATTERNS = {
     "version": 'write three numbers, e.g. "1.0.0"',
     "name": "start with a letter or digit, then letters, digits, `-`, `_` and `.`",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from schemas.workflow.definition import END, Retry, SubstituteOutput, WorkflowDefinition
 from schemas.workflow.definition import Node as NodeDefinition
@@ -15,9 +14,6 @@ from streams.core.conditions import CompiledCondition, compile_condition
 DEFAULT_FAILURE_RESPONSE = (
     "Sorry, something went wrong on our side and we could not answer your message. A colleague has been told."
 )
-
-MOST_USD = Decimal(10**12)
-"""A limit beyond this is as good as none, and would not fit into an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,7 @@ def compile_graph(definition: WorkflowDefinition, agent_types: Mapping[str, str]
         starts=tuple(node.id for node in nodes.values() if not node.into),
         failure_response=definition.failure_response or DEFAULT_FAILURE_RESPONSE,
         timeout_ms=_milliseconds(definition.timeout_seconds),
-        max_cost_micro_usd=None if limit is None else int(min(limit, MOST_USD).scaleb(6)),
+        max_cost_micro_usd=None if limit is None else int(limit.scaleb(6)),
         shared=definition.conversations == "shared",
         names=taken_names(ids),
     )

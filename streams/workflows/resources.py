@@ -43,6 +43,9 @@ def resource_faults(
 
 def _agent(subject: Subject, path: KeyPath, node: Node, agents: Mapping[str, str]) -> Iterator[Fault]:
     if not node.agent:
+        if all(fault.path != (*path, "agent") for fault in subject.draft.faults):  # else it has been said
+            message = f"`{node.id}` has no agent"
+            yield subject.error((*path, "agent"), message, did_you_mean("", sorted(agents)), "unknown-agent")
         return
     kind = agents.get(node.agent)
     if kind is None:
