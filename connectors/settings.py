@@ -8,12 +8,18 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from schemas.bounds import MOST_USD, USD_DIGITS
+
 DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
 PARTITIONS_EMBEDDED = 4
 CONVERSATION_TTL_S = 30 * 86_400
 YEAR_S = 365 * 86_400
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+MOST_DIGITS = 18
+"""Of a whole number."""
+SHOWN = 80
+"""Characters of a value that a fault repeats."""
 PROFILES = ("fast", "balanced", "powerful")
 PATIENCE = tuple(f"HIL_LLM_{limit}_SECONDS" for limit in ("CONNECT", "FIRST_TOKEN", "TOTAL"))
 EMBEDDINGS = tuple(f"HIL_EMBEDDINGS_{name}" for name in ("MODEL", "BASE_URL", "API_KEY", "DIMENSIONS"))
@@ -203,15 +209,15 @@ class _Reader:
     def file(self, name: str) -> Path | None:
         text = self.text(name)
         if text is not None and not Path(text).is_file():
-            self.faults.append(f"{name} is {text!r}, which is no file: set it to the path of one, or unset it")
+            self.faults.append(f"{name} is {_short(text)}, which is no file: set it to the path of one, or unset it")
         return Path(text) if text else None
 
     def number(self, name: str, low: int, high: int) -> int | None:
         text = self.text(name)
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            self.faults.append(f"{name} is {text!r}: set it to a whole number from {low} to {high}, or unset it")
+        if not (_is_number(text) and low <= int(text) <= high):
+            self.faults.append(f"{name} is {_short(text)}: set it to a whole number from {low} to {high}, or unset it")
             return None
         return int(text)
 
@@ -234,7 +240,7 @@ class _Reader:
     def switch(self, name: str) -> bool:
         text = self.text(name)
         if text not in (None, "on", "off"):
-            self.faults.append(f"{name} is {text!r}: set it to on or off, or unset it, which is off")
+            self.faults.append(f"{name} is {_short(text)}: set it to on or off, or unset it, which is off")
         return text == "on"
 
     def duration(self, name: str, high: int) -> int | None:
@@ -243,9 +249,9 @@ class _Reader:
         if text is None:
             return None
         number, unit = text[:-1], text[-1]
-        if not (number.isascii() and number.isdigit() and unit in UNITS and 0 < int(number) * UNITS[unit] <= high):
+        if not (_is_number(number) and unit in UNITS and 0 < int(number) * UNITS[unit] <= high):
             self.faults.append(
-                f"{name} is {text!r}: set it to a whole number with s, m, h or d, as in 30d, "
+                f"{name} is {_short(text)}: set it to a whole number with s, m, h or d, as in 30d, "
                 f"at most {high // UNITS['d']}d, or unset it"
             )
             return None
@@ -259,8 +265,10 @@ class _Reader:
             amount = Decimal(text.removeprefix("$"))
         except InvalidOperation:
             amount = Decimal("NaN")
-        if not (amount.is_finite() and amount >= 0):
-            self.faults.append(f"{name} is {text!r}: set it to US dollars, such as 100 or 2.50, or unset it")
+        if not (amount.is_finite() and 0 <= amount <= MOST_USD and len(text) <= USD_DIGITS):  # the digits before they are used
+            self.faults.append(
+                f"{name} is {_short(text)}: set it to US dollars, such as 100 or 2.50, at most {MOST_USD}, or unset it"
+            )
             return None
         return amount
 
@@ -273,7 +281,7 @@ class _Reader:
         except ValueError:
             usable = False
         if not usable:
-            self.faults.append(f"{name} is {text!r}: set it to seconds from {low:g} to {high:g}, or unset it")
+            self.faults.append(f"{name} is {_short(text)}: set it to seconds from {low:g} to {high:g}, or unset it")
             return None
         return text
 
@@ -298,9 +306,9 @@ class _Reader:
         if text is None:
             return None
         host, _, port = text.rpartition(":")
-        if not (host and port.isascii() and port.isdigit() and int(port) <= 65535 and not set(host) & set("/ ,")):
+        if not (host and _is_number(port) and int(port) <= 65535 and not set(host) & set("/ ,")):
             self.faults.append(
-                f"{name} is {text!r}: set it to host:port, as in 127.0.0.1:9464, with port 0 for a free one, or unset it"
+                f"{name} is {_short(text)}: set it to host:port, as in 127.0.0.1:9464, with port 0 for a free one, or unset it"
             )
             return None
         return text
@@ -314,9 +322,18 @@ class _Reader:
                 self.faults.append(f"{name} holds an @: write host:port alone; a user and a password are no part of it")
                 return None
             host, colon, port = address.strip().rpartition(":")
-            if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= 65535 and "/" not in host):
+            if not (host and colon and _is_number(port) and 0 < int(port) <= 65535 and "/" not in host):
                 self.faults.append(
-                    f"{name} holds {address.strip()!r}: write host:port, several with commas, as in localhost:9092"
+                    f"{name} holds {_short(address.strip())}: write host:port, several with commas, as in localhost:9092"
                 )
                 return None
         return ",".join(address.strip() for address in text.split(","))
+
+
+def _is_number(text: str) -> bool:
+    """Digits alone, and so few that reading them costs nothing."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")

@@ -8,7 +8,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from schemas.bounds import END_OF_TIME_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,9 @@ Json = Annotated[Any, AsJson()]
 JsonObject = Annotated[Mapping[str, Any], AsJson()]
 PersonalJson = Annotated[Any, AsJson(), Personal()]
 
-END_OF_TIME_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999: what dates can say. A later one is nobody's clock."""
-Millis = Annotated[int, Field(ge=0, le=END_OF_TIME_MS)]
+Millis = Annotated[int, Ge(0), Le(END_OF_TIME_MS)]
 """Milliseconds since 1970-01-01T00:00:00Z, or a duration in milliseconds."""
-MicroUsd = Annotated[int, Field(ge=0)]
+MicroUsd = Annotated[int, Ge(0)]
 """Millionths of a US dollar. Money is never a float."""
 Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 """US dollars with six decimals, for the topics people read. In JSON a number whose shortest form is exact."""

@@ -14,12 +14,10 @@ from pydantic import BeforeValidator, Field
 YEAR_S: Final = 366 * 86_400
 """Nothing here waits longer. In milliseconds it is far within 64 bits, and added to any time it still is."""
 YEAR_MS: Final = YEAR_S * 1_000
-LAST_MS: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999, behind which dates cannot be written."""
+END_OF_TIME_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: what dates can say. A later one is nobody's clock."""
 MOST_USD: Final = 10**9
 """A billion dollars: a limit beyond it is as good as none."""
-MOST_MICRO_USD: Final = 10**16
-"""Of one event: hundreds of them still add up within 64 bits."""
 USD_DECIMALS: Final = 18
 USD_DIGITS: Final = 28
 """As many as a decimal has in a calculation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from schemas.base import END_OF_TIME_MS
+from schemas.bounds import END_OF_TIME_MS
 from schemas.events import DeadLetter
 from schemas.ids import derive
 from streams.runtime import Outgoing, Record

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from schemas.base import END_OF_TIME_MS
+from schemas.bounds import END_OF_TIME_MS
 from schemas.codec import Undecodable, decode_inbound
 from schemas.events import InboundMessage, MessageReceived
 from schemas.ids import derive

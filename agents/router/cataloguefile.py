@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.router.faults import CatalogueError, sentences
 from agents.router.models import Lack, ModelCapability
 from agents.router.rates import Tier
+from schemas.bounds import MOST_TEXT_TOKENS, MOST_USD_PER_1M, USD_DECIMALS, Milliseconds, Number
+from schemas.workflow.document import MAX_BYTES, read_document
+from schemas.workflow.faults import Fault, InvalidWorkflow
 
-Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=18, allow_inf_nan=False)]
+Price = Annotated[Decimal, Number, Field(ge=0, le=MOST_USD_PER_1M, decimal_places=USD_DECIMALS, allow_inf_nan=False)]
 """Dollars; bounded so that its digits can be counted in."""
+Tokens = Annotated[int, Number, Field(gt=0, le=MOST_TEXT_TOKENS)]
 
 
 class Prices(BaseModel):
@@ -37,7 +40,7 @@ class Prices(BaseModel):
 
 
 class TierPrices(Prices):
-    above: int = Field(gt=0)
+    above: Tokens
 
     def tier(self, factor: int) -> Tier:
         return Tier(self.above, self.per_1m(factor))
@@ -50,17 +53,17 @@ class ModelRow(BaseModel):
 
     provider: str = Field(min_length=1)
     wire: str = Field(min_length=1)
-    context: int = Field(gt=0)
-    latency_ms: int = Field(gt=0)
-    quality: float = Field(ge=0, le=10, allow_inf_nan=False)
+    context: Tokens
+    latency_ms: Milliseconds
+    quality: Annotated[float, Number] = Field(ge=0, le=10, allow_inf_nan=False)
     quality_source: str = ""
     capabilities: frozenset[ModelCapability] = frozenset()
-    max_output: int | None = Field(None, gt=0)
+    max_output: Tokens | None = None
     usd_per_1k: Prices | None = None
     usd_per_1m: Prices | None = None
     tiers: list[TierPrices] = Field(default_factory=list)
     encoding: str | None = None
-    token_ratio: float = Field(1.0, ge=0.25, le=4, allow_inf_nan=False)
+    token_ratio: Annotated[float, Number] = Field(1.0, ge=0.25, le=4, allow_inf_nan=False)
     region: str | None = None
     fixed_temperature: bool = False
     schema_by_tool: bool = False
@@ -96,7 +99,9 @@ def shipped() -> File:
 def read(path: Path) -> File:
     """A file of one's own. Raises CatalogueError."""
     try:
-        return _parsed(str(path), path.read_text("utf-8"))
+        with path.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+        return _parsed(str(path), data.decode("utf-8-sig"))
     except OSError as error:
         raise CatalogueError(
             [f"the catalogue file {path} cannot be read: {error.strerror}. Set HIL_CATALOG to a file, or unset it."]
@@ -151,14 +156,19 @@ def rows(file: File) -> Mapping[str, ModelRow]:
 
 
 def _parsed(name: str, text: str) -> File:
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
+        return File()  # a file that says nothing changes nothing
     try:
-        written = yaml.safe_load(text) or {}
-        if not isinstance(written, dict):
-            raise CatalogueError([f"the catalogue file {name} is no mapping: begin it with `models:` or `profiles:`"])
+        written, _, faults = read_document(text, file=name, begin="begin it with `models:` or `profiles:`")
+    except InvalidWorkflow as unreadable:
+        raise CatalogueError(_said(name, unreadable.faults)) from None
+    if faults:
+        raise CatalogueError(_said(name, faults))
+    try:
         return File.model_validate(written)
-    except RecursionError:
-        raise CatalogueError([f"the catalogue file {name} is nested too deeply to be read"]) from None
-    except yaml.YAMLError as error:
-        raise CatalogueError([f"the catalogue file {name} is not YAML: {' '.join(str(error).split())}"]) from error
     except ValidationError as error:
         raise CatalogueError(sentences(f"the catalogue file {name}", error)) from None
+
+
+def _said(name: str, faults: Sequence[Fault]) -> list[str]:
+    return [f"the catalogue file {name}, line {fault.line}: {fault.message}: {fault.remedy}" for fault in faults]

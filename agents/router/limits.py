@@ -8,12 +8,13 @@ from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from typing import Literal
 
+from schemas.bounds import MOST_USD
 from schemas.ids import derive
 
 Span = Literal["conversation", "daily", "monthly"]
 Level = Literal["alert", "exhausted"]
 DEFAULT_THRESHOLD = Decimal("0.8")
-_MOST = Decimal(10**12)
+_MOST = Decimal(MOST_USD)
 EVERYTHING = "everything"
 """The scope of the limits that hold for all workflows together."""
 
@@ -97,7 +98,7 @@ def monthly(scope: str, at_ms: int, limit: Decimal, setting: str, threshold: Dec
 
 
 def micro(usd: Decimal) -> int:
-    """Dollars as whole micro-dollars, rounded down: rounding never raises a limit. A trillion dollars is as good as more."""
+    """Dollars as whole micro-dollars, rounded down: rounding never raises a limit. A billion dollars is as good as more."""
     return int(min(usd, _MOST).scaleb(6))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from agents.router.faults import CatalogueError, sentences
+from schemas.bounds import Dollars, Milliseconds, Number
 
 MILLION = 1_000_000
 DEFAULT_BASE = "balanced"
@@ -43,12 +43,15 @@ _FIRST = Profile("", (), (), max_cost_micro_usd=MILLION, max_latency_ms=5_000, w
 """Where a catalogue without any profile starts from."""
 
 
+Weight = Annotated[float, Number, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+
 class WeightsRow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    latency: float = Field(ge=0, allow_inf_nan=False)
-    cost: float = Field(ge=0, allow_inf_nan=False)
-    quality: float = Field(ge=0, allow_inf_nan=False)
+    latency: Weight
+    cost: Weight
+    quality: Weight
 
 
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -64,8 +67,8 @@ class ProfileRow(BaseModel):
     """The profile that this one starts from."""
     primary: Names | None = None
     fallback: Names | None = None
-    max_cost_usd: Decimal | None = Field(None, gt=0, allow_inf_nan=False)
-    max_latency_ms: int | None = Field(None, gt=0)
+    max_cost_usd: Annotated[Dollars, Field(gt=0)] | None = None
+    max_latency_ms: Milliseconds | None = None
     weights: WeightsRow | None = None
 
 

@@ -13,10 +13,14 @@ from itertools import pairwise
 from typing import Any
 
 from agents.ports import Usage
+from schemas.bounds import MOST_TEXT_TOKENS, MOST_USD_PER_1M, USD_DECIMALS
 
 KINDS = ("input", "cached", "cache_write", "output", "reasoning")
 """What may have a price of its own. `input` and `output` must; else the cache is priced as input, reasoning as output."""
 _ELSE = {"cached": "input", "cache_write": "input", "reasoning": "output"}
+
+_MOST_DIGITS = USD_DECIMALS + 3
+"""Decimals of a price: one for a thousand has three less."""
 
 Prices = Mapping[str, Decimal]
 """Kind → US dollars for a million text tokens."""
@@ -72,7 +76,9 @@ class TokenRates:
 def compile_rates(source: str, prices: Prices, tiers: Sequence[Tier] = ()) -> TokenRates:
     """Rates from dollars for a million text tokens. Raises PriceError when one is missing, negative or of an unknown kind."""
     ordered = sorted(tiers, key=lambda tier: tier.above)
-    if any(one.above == two.above for one, two in pairwise(ordered)) or any(tier.above < 1 for tier in ordered):
+    if any(one.above == two.above for one, two in pairwise(ordered)) or any(
+        not 1 <= tier.above <= MOST_TEXT_TOKENS for tier in ordered
+    ):
         raise PriceError(f"{source}: every tier needs its own border, of 1 text token or more")
     bands = [(-1, _complete(source, prices)), *((tier.above, _complete(source, tier.prices)) for tier in ordered)]
     digits = max(_digits(price) for _, band in bands for price in band)
@@ -90,7 +96,9 @@ def from_row(row: Mapping[str, Any]) -> TokenRates:
         source, prices, tiers = str(row["source"]), dict(row["usd_per_1m"]), [dict(tier) for tier in row.get("tiers", ())]
         made = [Tier(int(tier.pop("above")), _read(tier)) for tier in tiers]
         return compile_rates(source, _read(prices), made)
-    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+    except PriceError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise PriceError(f"no price row: {error!r} in {str(row)[:200]}") from error
 
 
@@ -100,7 +108,12 @@ def _complete(source: str, prices: Prices) -> tuple[Decimal, ...]:
         if kind not in KINDS:
             raise PriceError(f"{source}: there is no price for `{kind}`; known are {', '.join(KINDS)}")
         if not price.is_finite() or price < 0:
-            raise PriceError(f"{source}: the price of `{kind}` is {price}: write dollars, 0 or more")
+            raise PriceError(f"{source}: the price of `{kind}` is {str(price)[:40]}: write dollars, 0 or more")
+        if price > MOST_USD_PER_1M or _digits(price) > _MOST_DIGITS:  # compared before anything is calculated with it
+            raise PriceError(
+                f"{source}: the price of `{kind}` is {str(price)[:40]}: write at most {MOST_USD_PER_1M:,} dollars for a million "
+                f"text tokens, with at most {_MOST_DIGITS} decimals"
+            )
     try:
         return tuple(prices[kind] if kind in prices else prices[_ELSE[kind]] for kind in KINDS)
     except KeyError as missing:

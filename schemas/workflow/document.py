@@ -178,22 +178,25 @@ def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def read_document(source: str | Path, *, file: str | None = None) -> tuple[dict[str, Any], Positions, list[Fault]]:
-    """The mapping that `source` holds: a Path is read, a text is taken as it is. Raises InvalidWorkflow when there is none."""
+def read_document(
+    source: str | Path, *, file: str | None = None, begin: str = "start with `name:`, `version:` and `workflow:`"
+) -> tuple[dict[str, Any], Positions, list[Fault]]:
+    """The mapping that `source` holds: a Path is read, a text is taken as it is. Raises InvalidWorkflow when there is none.
+
+    `begin`: what its author is told to begin with, if it is none.
+    """
     positions = Positions(file or (str(source) if isinstance(source, Path) else "<text>"))
     try:
         text = _text(source)
         composer = Composing(text)
         root = composer.get_single_node()
         if root is None:
-            raise Unreadable(1, "the file is empty", "start with `name:`, `version:` and `workflow:`")
+            raise Unreadable(1, "the file is empty", begin)
         builder = _Builder(positions)
         value = builder.build(root, ())
         if not isinstance(value, dict):
             kind = "a list" if isinstance(value, list) else "a single value"
-            raise Unreadable(
-                _line(root), f"the file holds {kind}, not a mapping", "start with `name:`, `version:` and `workflow:`"
-            )
+            raise Unreadable(_line(root), f"the file holds {kind}, not a mapping", begin)
     except Unreadable as error:
         _refuse(positions, error.line, error.message, error.remedy)
     except RecursionError:
@@ -226,7 +229,7 @@ def _text(source: str | Path) -> str:
         except OSError as error:
             raise Unreadable(1, f"the file cannot be read: {error.strerror or error}", "check its path and permissions") from None
     if len(data) > MAX_BYTES:
-        raise Unreadable(1, f"the file is larger than {MAX_BYTES // 1024} KiB", "split it into several workflows")
+        raise Unreadable(1, f"the file is larger than {MAX_BYTES // 1024} KiB", "split it into several")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

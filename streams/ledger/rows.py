@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.base import END_OF_TIME_MS
+from schemas.bounds import END_OF_TIME_MS
 from schemas.codec.positional import whole
 from schemas.events.ledger import HOUR_MS
 from schemas.topics import DAY_MS, LEDGER_SEEN, LEDGER_SOURCES

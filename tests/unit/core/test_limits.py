@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.base import END_OF_TIME_MS
+from schemas.bounds import END_OF_TIME_MS
 from schemas.events import NodeBegun, NodeTask, Outcome, TimerFired
 from schemas.ids import derive
 from streams.core import limits

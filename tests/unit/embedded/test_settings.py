@@ -170,3 +170,41 @@ def test_a_budget_is_an_amount_of_dollars(text: str, amount: str | None) -> None
 def test_a_budget_that_is_no_amount_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingsError, match=r"HIL_DAILY_BUDGET is .*such as 100 or 2.50"):
         Settings.from_environment({"HIL_DAILY_BUDGET": text})
+
+
+NUMBERS = [
+    "HIL_KAFKA_PORT",
+    "HIL_POSTGRES_PORT",
+    "HIL_PARTITIONS",
+    "HIL_REPLICATION",
+    "HIL_SESSION_TIMEOUT_MS",
+    "HIL_NODE_CONCURRENCY",
+    "HIL_CONVERSATION_TTL",
+    "HIL_DAILY_BUDGET",
+    "HIL_MONTHLY_BUDGET",
+    "HIL_LLM_CONNECT_SECONDS",
+    "HIL_LLM_FIRST_TOKEN_SECONDS",
+    "HIL_LLM_TOTAL_SECONDS",
+    "HIL_METRICS",
+    "HIL_KAFKA_BOOTSTRAP",
+]
+BEYOND = [
+    "1e999999",
+    "1e900000",
+    "nan",
+    "inf",
+    "-1",
+    "9" * 900_000,
+    "0." + "0" * 900_000 + "1",
+    "true",
+    "h:" + "9" * 5_000,
+    "1:2d",
+]
+
+
+@pytest.mark.parametrize("value", BEYOND, ids=lambda value: value[:12])
+def test_numbers_beyond_their_bounds_are_faults_of_their_variables_all_at_once(value: str):
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(dict.fromkeys(NUMBERS, value))
+    assert sorted(fault.split(" ", 1)[0] for fault in refused.value.faults) == sorted(NUMBERS)
+    assert all(len(fault) < 300 for fault in refused.value.faults)

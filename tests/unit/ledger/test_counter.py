@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from schemas import topics
-from schemas.base import END_OF_TIME_MS, Event
+from schemas.base import Event
+from schemas.bounds import END_OF_TIME_MS
 from schemas.codec import decode, encode
 from schemas.events import DeadLetter, RunStarted
 from streams.ledger.app import TABLES

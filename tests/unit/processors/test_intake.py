@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.base import END_OF_TIME_MS
+from schemas.bounds import END_OF_TIME_MS
 from schemas.events import MessageReceived
 from schemas.workflow.definition import WorkflowDefinition
 from streams.definitions import Definitions, UnknownWorkflow, published, semver_key

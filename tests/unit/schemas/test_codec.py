@@ -10,13 +10,14 @@ from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 import pytest
+from annotated_types import Le
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from schemas import events
-from schemas.base import END_OF_TIME_MS, Millis
-from schemas.codec import CODES, Undecodable, Unencodable, decode, decode_inbound, encode, encoding_of, single_object
+from schemas.bounds import END_OF_TIME_MS
+from schemas.codec import CODES, Encoding, Undecodable, Unencodable, decode, decode_inbound, encode, encoding_of, single_object
 from schemas.codec.avro_schema import marks
 from schemas.codec.headers import rfc3339
 from schemas.codec.registry import event_types
@@ -25,7 +26,6 @@ STEADY = settings(deadline=None, derandomize=True)
 """The same cases each time, however slow the machine."""
 TIMER = events.TimerFired(id="t-1", time_ms=1_795_449_600_123, conversation_id="c-1", timer_id="retry", due_ms=5)
 LONG = st.integers(0, 2**63 - 1)
-TIME = st.integers(0, END_OF_TIME_MS)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -38,8 +38,10 @@ def completed(**fields: Any) -> events.NodeCompleted:
     return events.NodeCompleted(**{**common, "attempt": 1, "epoch": 0, "outcome": "ok", **fields})
 
 
-def values(annotation: Any) -> st.SearchStrategy[Any]:
+def values(annotation: Any, marks: Any = ()) -> st.SearchStrategy[Any]:
     """Anything a field of this type may hold."""
+    if (most := next((mark.le for mark in marks if isinstance(mark, Le)), None)) is not None:
+        return st.integers(0, most)
     simple: dict[Any, st.SearchStrategy[Any]] = {str: st.text(), int: LONG, bool: st.booleans()}
     if annotation in simple:
         return simple[annotation]
@@ -55,8 +57,17 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(st.text(), values(get_args(annotation)[1]), max_size=3)
     if type(None) in get_args(annotation):
         return st.none() | values(get_args(annotation)[0])
-    kind, *marks_of_it = get_args(annotation)  # Annotated
-    return TIME if Millis.__metadata__[0] in marks_of_it else values(kind)  # type: ignore[attr-defined]
+    inner, *more = get_args(annotation)  # Annotated
+    return values(inner, more)
+
+
+@pytest.mark.parametrize("encoding", ["avro", "json"])
+@pytest.mark.parametrize("beyond", [{"time_ms": END_OF_TIME_MS + 1}, {"duration_ms": 2**63 - 1}, {"time_ms": -1}])
+def test_a_time_beyond_its_bounds_is_refused_by_whoever_reads_it(beyond: dict[str, int], encoding: Encoding) -> None:
+    """Whoever adds to it would leave 64 bits behind, and could not write what came out."""
+    forged = completed().model_copy(update=beyond)
+    with pytest.raises(Undecodable, match=next(iter(beyond))):
+        decode(*encode(forged, encoding=encoding))
 
 
 def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
@@ -64,8 +75,7 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     for name, field in model.model_fields.items():
         as_json, _ = marks(field)
         shape = st.dictionaries(st.text(), JSON, max_size=3) if field.annotation is not Any else JSON
-        timed = any(getattr(mark, "le", None) == END_OF_TIME_MS for mark in field.metadata)
-        fields[name] = shape if as_json else TIME if timed else values(field.annotation)
+        fields[name] = shape if as_json else values(field.annotation, field.metadata)
     if model is events.InboundMessage:
         return inbound(fields)
     return st.builds(model, **fields)
