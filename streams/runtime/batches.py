@@ -119,6 +119,8 @@ class BatchRuntime:
                 records = [record_of(raw) for tp, raws in fetched.items() if tp in self._open for raw in raws]
                 if records:
                     await self._processor.handle(records)
+                for tp, raws in fetched.items():
+                    member.handled(tp, raws[-1].offset + 1)
             await asyncio.sleep(0)
 
     async def _revoked(self, revoked: set[TopicPartition]) -> None:

@@ -10,7 +10,7 @@ from typing import Generic
 from msgspec.structs import replace
 
 from streams.runtime.effects import Entry
-from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Until, Unwritable
+from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Unreadable, Until, Unwritable
 from streams.runtime.step import Owner, StepOfRecord
 from streams.runtime.surroundings import Surroundings
 
@@ -33,6 +33,9 @@ class Handling(Generic[S]):
         Raises Fenced and Unavailable, which are not the record's fault; anything else is tried again, then buried.
         """
         self.active += 1
+        if type(record) is Unreadable:
+            await self._bury(record, entry, "batch_unreadable", record.reason, 1)
+            return None
         attempts = 1
         while True:
             step = StepOfRecord(self._owner, entry)

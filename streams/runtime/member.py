@@ -49,7 +49,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         tolerate_header_names()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
         self._shared = fetching
-        self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id)
+        self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id, most_bytes=settings.arrived_bytes)
         self._fetches = Fetches(self._consumer, self._fetching)
         self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 
@@ -137,6 +137,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._fetches.seek(partition, offset)
+
+    def handled(self, partition: TopicPartition, position: int) -> None:
+        """Everything handed over before the position is done with: there is room for more."""
+        self._fetches.handled(partition, position)
 
     def end(self, partition: TopicPartition) -> int | None:
         """The last known end of a partition; None before its first fetch."""

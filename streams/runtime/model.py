@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from schemas.codec.errors import Undecodable
+from streams.runtime.broker.arrived import ARRIVED_BYTES
 
 KEY_SHOWN = 100
 """Characters of a key in words."""
@@ -34,6 +35,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Undecodable",
+    "Unreadable",
     "UnreadableState",
     "Unwritable",
 ]
@@ -104,6 +106,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+
+
+class Unreadable(Record, frozen=True, gc=False):
+    """Stands for records that nobody can read, at the last of their offsets. Goes to dead letters without being handled."""
+
+    reason: str = ""
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -271,6 +279,8 @@ class RuntimeSettings:
     """Before the second attempt; doubles with each further one."""
     broker_patience_s: float = 30.0
     """How long a send or a commit may remain unanswered before the process stops."""
+    arrived_bytes: int = ARRIVED_BYTES
+    """Of records that have arrived and are not done with; where members of a process share a Fetching, that has the bound."""
     max_message_bytes: int = 8 * 1024 * 1024
     max_state_bytes: int = MAX_STATE_BYTES
     """Of one state with its key. Well below what a changelog accepts: what is refused here would stop every commit there."""

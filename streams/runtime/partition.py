@@ -146,6 +146,7 @@ class PartitionOwner(Generic[S]):
 
     def _moved(self) -> None:
         self._committer.moved()
+        self._around.source.handled(self.tp, self.log.position)
         if self._dispatch is not None:
             self._dispatch.room()
             if self._paused and self._dispatch.backlog <= self._settings.max_in_flight // 2:
@@ -259,6 +260,7 @@ class PartitionOwner(Generic[S]):
         self._committer.cancel_timer()
         self._around.source.early(self.tp, None)
         await end(set(self._tasks))
+        self._around.source.handled(self.tp, self._next)
         self.log.abandon(Fenced(f"{self.tp} is closed"))
         was_open, self._dispatch = self._dispatch is not None, None
         closed = getattr(self._around.processor, "closed", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from aiokafka.errors import KafkaError
 
 from streams.runtime.closing import close
 from streams.runtime.model import Record, RuntimeFailed
-from streams.runtime.tolerant import tolerate_header_names
+from streams.runtime.tolerant import UNREADABLE, tolerate_header_names, unreadable
+
+log = logging.getLogger(__name__)
 
 METADATA_RETRY_S = 0.1
 METADATA_RETRY_MS = 20
@@ -22,7 +25,7 @@ def record_of(raw: Any) -> Record:
     """Ours, from aiokafka's where it is not one already."""
     return (
         raw
-        if type(raw) is Record
+        if isinstance(raw, Record)
         else Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
     )
 
@@ -86,9 +89,15 @@ class Reader:
             self._consumer.seek(partition, offset)
 
     async def read(self, timeout_ms: int, only: Sequence[TopicPartition] = ()) -> list[Any]:
-        """What has arrived, or nothing after the timeout: aiokafka's records, in order per partition. `only` of these, if any."""
+        """What has arrived, or nothing after the timeout: aiokafka's records, in order per partition. `only` of these, if any.
+
+        A batch that nobody can read is passed over with a word.
+        """
         fetched = await self._consumer.getmany(*only, timeout_ms=timeout_ms)
-        return [raw for records in fetched.values() for raw in records]
+        found = [raw for records in fetched.values() for raw in records]
+        if any(raw.headers and raw.headers[0][0] == UNREADABLE for raw in found):
+            found = [raw for raw in found if not _passed_over(raw)]
+        return found
 
     async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
         """Whether everything before these ends has been returned by `read`.
@@ -164,6 +173,13 @@ async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s:
         raise unreachable(bootstrap, error) from error
     finally:
         await close(client.close())
+
+
+def _passed_over(raw: Any) -> bool:
+    reason = unreadable(raw)
+    if reason is not None:
+        log.error("%s-%d: %s; it is passed over", raw.topic, raw.partition, reason)
+    return reason is not None
 
 
 def unreachable(bootstrap: str, error: Exception) -> RuntimeFailed:

@@ -1,18 +1,27 @@
-"""Reads records whose header names are not UTF-8. aiokafka raises on one, for ever, so any producer could stop a processor.
+"""Reads what any producer could stop a processor with: aiokafka raises on it, for ever, or takes all memory there is.
 
-The broker does not check them, and librdkafka writes whatever bytes it is given. What does not decode is replaced, as the Java
-client does. The fast parser reads everything; only a batch that it cannot read is read again by aiokafka's slower one.
+Header names that are not UTF-8: the broker does not check them, and librdkafka writes whatever bytes it is given. What does not
+decode is replaced, as the Java client does. The fast parser reads everything; only a batch that it cannot read is read again by
+aiokafka's slower one. A batch that nobody can read, or that is too large to be read, is one record that says so.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
+
+from streams.runtime.unpacking import SMALL_BYTES, UnreadableBatch, codec_of, counted, unpacked
+
+UNREADABLE = "hil-unreadable"
+"""The header of the record that stands for a batch nobody can read: why."""
+RECORD_BYTES = 1_000
+"""About what a record with its headers takes as objects, beside its own bytes."""
 
 _LOG_OVERHEAD = struct.calcsize(">qi")
 
@@ -49,11 +58,15 @@ class TolerantRecords:
 class TolerantBatch:
     """One batch, with everything of the fast one."""
 
-    __slots__ = ("_data", "_fast")
+    __slots__ = ("_data", "_fast", "unread", "weight")
 
     def __init__(self, fast: Any, data: memoryview) -> None:
         self._fast = fast
         self._data = data
+        self.unread = False
+        """Its one record stands for those nobody can read."""
+        self.weight = 0
+        """About how many bytes its records take in memory, once it has been iterated over."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fast, name)
@@ -64,9 +77,54 @@ class TolerantBatch:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            return iter(list(self._fast))  # at once and in C: as a generator it took a twentieth of a busy process
+            records = self._records()
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  whoever wrote it must not stop whoever reads it, whatever it is
+            reason = str(error) if isinstance(error, UnreadableBatch) else f"{type(error).__name__}: {error}"
+            first, last = self._fast.base_offset, self._fast.next_offset - 1
+            reason = f"the batch of the offsets {first} to {last} cannot be read: {reason}"
+            self.unread = True
+            records = [Unread(last, self._fast.max_timestamp, headers=[(UNREADABLE, reason.encode(errors="replace"))])]
+        self.weight += RECORD_BYTES * len(records)
+        return iter(records)
+
+    def _records(self) -> list[Any]:
+        """At once and in C: as a generator it took a twentieth of a busy process."""
+        fast, data = self._fast, self._data
+        self.weight = len(data)
+        if fast.magic < 2:
+            return list(fast)
+        if codec_of(data):
+            data = memoryview(unpacked(data))
+            fast = DefaultRecordBatch(data)
+            self.weight = len(data)
+        if len(data) > SMALL_BYTES or fast.next_offset - fast.base_offset > SMALL_BYTES:
+            counted(data)
+        try:
+            return list(fast)
         except UnicodeDecodeError:
-            return iter(_LenientBatch(self._data))
+            return list(_LenientBatch(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Stands for the records of a batch nobody can read, with the shape of one of aiokafka's, at the last of their offsets."""
+
+    offset: int
+    timestamp: int
+    headers: list[tuple[str, bytes]]
+    timestamp_type: int = 0
+    key: None = None
+    value: None = None
+    checksum: None = None
+
+
+def unreadable(record: Any) -> str | None:
+    """Why the batch cannot be read that this record of aiokafka's stands for, if it does. No producer can write such a one."""
+    if record.key is not None or record.value is not None or not record.headers or record.headers[0][0] != UNREADABLE:
+        return None
+    return str(record.headers[0][1].decode(errors="replace"))
 
 
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka has no types

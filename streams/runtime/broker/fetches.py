@@ -18,8 +18,8 @@ from streams.runtime.broker.fetching import PARTITION_BYTES, Fetching
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched
 from streams.runtime.closing import end
-from streams.runtime.model import Outgoing, Record
-from streams.runtime.tolerant import TolerantRecords
+from streams.runtime.model import Outgoing, Record, Unreadable
+from streams.runtime.tolerant import RECORD_BYTES, TolerantRecords, unreadable
 
 WATCH_MS = 500
 AHEAD = 2_000
@@ -87,6 +87,7 @@ class Fetches:
             self._consumer.pause(partition)
         for partition in self._positions.keys() - set(partitions):
             self._fetching.forget(partition, self)
+            self._fetching.arrived.leave(partition)
             del self._positions[partition]
             self._paused.discard(partition)
             self._ends.pop(partition, None)
@@ -103,6 +104,8 @@ class Fetches:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._positions[partition] = offset
         self._arrived.pop(partition, None)
+        self._fetching.arrived.join(partition)
+        self._fetching.arrived.drop(partition, offset)
         self._fetching.read(partition, self)
 
     def pause(self, partition: TopicPartition) -> None:
@@ -114,6 +117,11 @@ class Fetches:
         if partition in self._arrived:
             self._news.set()
         self._fetching.wake(partition)
+
+    def handled(self, partition: TopicPartition, position: int) -> None:
+        """Nothing before the position is held any more by whoever took it."""
+        if self._fetching.arrived.release(partition, position):
+            self._fetching.wake(partition)
 
     def position(self, partition: TopicPartition) -> int:
         """The next offset that is asked for."""
@@ -155,7 +163,9 @@ class Fetches:
         return self._positions.get(partition)
 
     def _has_room(self, partition: TopicPartition) -> bool:
-        return partition not in self._paused and len(self._arrived.get(partition, ())) < AHEAD
+        if partition in self._paused or len(self._arrived.get(partition, ())) >= AHEAD:
+            return False
+        return self._fetching.arrived.room(partition) > 0
 
     def take(self, fetched: Fetched, position: int) -> bool:
         """Raises OffsetOutOfRangeError, CorruptRecordException, or whatever else a broker will not mend."""
@@ -169,10 +179,12 @@ class Fetches:
         if error is not kafka_errors.NoError:
             raise error(f"{tp.topic}-{tp.partition} cannot be read: {error.__name__}")
         self._ends[tp] = fetched.high_watermark
-        if not fetched.records:
+        if not fetched.records or not self._fetching.arrived.takes(tp):
             return False
-        records, self._positions[tp] = (_without_aborted if fetched.aborted else _records)(fetched, position)
+        records, following, size = (_without_aborted if fetched.aborted else _records)(fetched, position)
+        self._positions[tp] = following
         if records:
+            self._fetching.arrived.add(tp, following, size)
             self._arrive(tp, [early.apart.get(record.offset, record) for record in records] if early is not None else records)
         return True
 
@@ -195,12 +207,14 @@ class Fetches:
         records, all_begun = self._known(partition, offset, batch)
         if position == offset and all_begun and partition not in self._arrived:
             self._positions[partition] = following
+            self._fetching.arrived.add(partition, following, _size_of(batch))
             for begun in records:
                 begun.place()
             return True
         if position != offset or not self._has_room(partition):
             return False
         self._positions[partition] = following
+        self._fetching.arrived.add(partition, following, _size_of(batch))
         self._arrive(partition, records)
         return True
 
@@ -238,9 +252,10 @@ class Fetches:
             self.fail(error)
 
 
-def _records(fetched: Fetched, position: int) -> tuple[list[Record], int]:
-    """(the records from `position` on, the offset after them). The first batch may begin too early."""
+def _records(fetched: Fetched, position: int) -> tuple[list[Record], int, int]:
+    """(the records from `position` on, the offset after them, about their bytes). The first batch may begin too early."""
     topic, partition = fetched.partition
+    size = 0
     found: list[Record] = []
     batches = TolerantRecords(fetched.records)
     following = position
@@ -253,23 +268,40 @@ def _records(fetched: Fetched, position: int) -> tuple[list[Record], int]:
             for raw in batch:
                 if raw.offset >= position:
                     found.append(Record(topic, partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)))
+            if batch.unread and found:
+                found[-1] = _standing_for(found[-1])
+            size += batch.weight
         following = max(following, batch.next_offset)
     if following == position:
         raise kafka_errors.CorruptRecordException(
             f"{topic}-{partition} has a record at {position} that is larger than the {PARTITION_BYTES} bytes of one answer"
         )
-    return found, following
+    return found, following, size
 
 
-def _without_aborted(fetched: Fetched, position: int) -> tuple[list[Record], int]:
+def _without_aborted(fetched: Fetched, position: int) -> tuple[list[Record], int, int]:
     """The same where a transaction was given up: aiokafka knows how to leave out what belonged to it."""
     found = PartitionRecords(
         fetched.partition, TolerantRecords(fetched.records), fetched.aborted, position, None, None, True, READ_COMMITTED
     )
     records = [
-        Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)) for raw in found
+        _standing_for(Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)))
+        for raw in found
     ]
-    return records, found.next_fetch_offset
+    size = sum(len(raw.key or b"") + len(raw.value or b"") + RECORD_BYTES for raw in records)
+    return records, found.next_fetch_offset, size
+
+
+def _standing_for(record: Record) -> Record:
+    """The record, or what stands for a batch that nobody can read."""
+    reason = unreadable(record)
+    if reason is None:
+        return record
+    return Unreadable(record.topic, record.partition, record.offset, record.timestamp_ms, None, None, (), reason)
+
+
+def _size_of(batch: Batch) -> int:
+    return sum(len(out.value or b"") + RECORD_BYTES for out in batch.records)
 
 
 def _first(arrived: Mapping[TopicPartition, list[Record]], most: int) -> dict[TopicPartition, list[Record]]:

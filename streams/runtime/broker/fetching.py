@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient
 
+from streams.runtime.broker.arrived import ARRIVED_BYTES, Arrived
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
 from streams.runtime.closing import close, end
@@ -64,7 +65,9 @@ class Reading(Protocol):
 class Fetching:
     """Members read through it; whoever made it starts and stops it. A partition is read by one of them at a time."""
 
-    def __init__(self, bootstrap: str, *, client_id: str = "hil") -> None:
+    def __init__(self, bootstrap: str, *, client_id: str = "hil", most_bytes: int = ARRIVED_BYTES) -> None:
+        """`most_bytes`: of records that have arrived and are not done with, of all members together."""
+        self.arrived = Arrived(most_bytes)
         self._client: Any = AIOKafkaClient(bootstrap_servers=bootstrap, client_id=client_id)
         self._readings: dict[TopicPartition, Reading] = {}
         """In the order in which they are asked for: a broker may fill an answer with the first of them alone."""
@@ -167,7 +170,8 @@ class Fetching:
         return found, patience_s
 
     async def _once(self, broker: int, wanted: dict[TopicPartition, int], max_wait_ms: int) -> None:
-        request = FetchRequest(wanted, max_wait_ms=max_wait_ms, max_bytes=MAX_BYTES, partition_bytes=PARTITION_BYTES)
+        most = min(MAX_BYTES, sum(min(PARTITION_BYTES, self.arrived.room(partition)) for partition in wanted))
+        request = FetchRequest(wanted, max_wait_ms=max_wait_ms, max_bytes=most, partition_bytes=PARTITION_BYTES)
         try:
             answer: list[Fetched] = await self._client.send(broker, request)
         except kafka_errors.KafkaError as error:

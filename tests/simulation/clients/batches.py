@@ -9,6 +9,7 @@ from typing import Any, cast
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
+from streams.runtime.broker.arrived import Arrived
 from streams.runtime.broker.fetching import Reading
 from streams.runtime.broker.requests import Fetched
 from streams.runtime.model import Outgoing, Record
@@ -66,6 +67,7 @@ class SimulatedFetching:
 
     def __init__(self, broker: Broker, process: Process) -> None:
         self._broker, self._process = broker, process
+        self.arrived = Arrived()
         self._readings: dict[TopicPartition, Reading] = {}
         self._asking: dict[TopicPartition, int] = {}
         """The position of the last request on its way."""
@@ -135,13 +137,14 @@ def _fetched(partition: TopicPartition, future: asyncio.Future[Any]) -> Fetched:
     return Fetched(partition, 0, end, [], cast("bytes", (entries, following)))
 
 
-def records_of(fetched: Fetched, position: int) -> tuple[list[Record], int]:
+def records_of(fetched: Fetched, position: int) -> tuple[list[Record], int, int]:
     """broker.fetches._records for what the in-memory broker answers."""
     entries, following = cast("tuple[list[Entry], int]", fetched.records)
     topic, partition = fetched.partition
-    return [
+    records = [
         Record(topic, partition, each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in entries
-    ], following
+    ]
+    return records, following, len(records)
 
 
 def _retrieved(future: Any) -> None:

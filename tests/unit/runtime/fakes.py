@@ -76,6 +76,8 @@ class FakeBroker:
         self.happened.append("resume")
         self.paused = False
 
+    def handled(self, partition: TopicPartition, position: int) -> None: ...
+
     def end(self, partition: TopicPartition) -> int | None:
         return None
 

@@ -10,6 +10,7 @@ import pytest
 
 from streams.runtime import Outgoing, Undecodable
 from streams.runtime.begun import Begun
+from streams.runtime.broker.arrived import Arrived
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.effects import EffectsLog, Entry
 from streams.runtime.store import StateStore
@@ -21,7 +22,7 @@ class Desk:
     """Where records are begun; notes the places they take."""
 
     def __init__(self) -> None:
-        fetching: Any = SimpleNamespace(read=lambda *_: None, wake=lambda *_: None, forget=lambda *_: None)
+        fetching: Any = SimpleNamespace(arrived=Arrived(), read=lambda *_: None, wake=lambda *_: None, forget=lambda *_: None)
         self.fetches = Fetches(Consumer(), fetching)
         self.fetches.assigned([TP])
         self.fetches.seek(TP, 5)

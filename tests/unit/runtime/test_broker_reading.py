@@ -11,9 +11,12 @@ from aiokafka import errors as kafka_errors
 
 from streams.runtime import Outgoing
 from streams.runtime.broker import fetches as fetches_module
+from streams.runtime.broker.arrived import Arrived
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched
+from streams.runtime.model import Unreadable
+from tests.unit.runtime.test_unpacking import batch as packed
 
 TP = TopicPartition("t", 1)
 OTHER = TopicPartition("t", 2)
@@ -42,7 +45,7 @@ def as_fetched(offset: int, *values: bytes) -> Fetched:
 
 @pytest.fixture
 async def fetches() -> Fetches:
-    fetching: Any = SimpleNamespace(read=lambda *_: None, wake=lambda *_: None, forget=lambda *_: None)
+    fetching: Any = SimpleNamespace(arrived=Arrived(), read=lambda *_: None, wake=lambda *_: None, forget=lambda *_: None)
     made = Fetches(Consumer(), fetching)
     made.assigned([TP])
     made.seek(TP, 5)
@@ -142,3 +145,46 @@ async def test_damaged_records_are_refused(fetches: Fetches):
 async def test_a_position_that_is_gone_ends_reading_with_its_place(fetches: Fetches):
     with pytest.raises(kafka_errors.OffsetOutOfRangeError):
         fetches.take(Fetched(TP, kafka_errors.OffsetOutOfRangeError.errno, -1, [], b""), 5)
+
+
+async def test_a_batch_nobody_can_read_is_one_record_for_dead_letters_at_its_last_offset(fetches: Fetches):
+    bomb = packed(1, b"\0" * 9_000_000, b"\0" * 9_000_000, b"\0" * 9_000_000, b"\0" * 9_000_000)
+    fetches.take(as_fetched(5, b"a")._replace(records=bomb), 5)
+    fetches.take(as_fetched(9, b"b"), 9)
+    stands, after = (await fetches.poll(0))[TP]
+    assert isinstance(stands, Unreadable)
+    assert stands.offset == 8
+    assert "offsets 5 to 8" in stands.reason
+    assert (after.offset, after.value) == (9, b"b")
+
+
+async def test_it_is_the_same_where_a_transaction_was_given_up(fetches: Fetches):
+    bomb = packed(1, b"\0" * 9_000_000, b"\0" * 9_000_000, b"\0" * 9_000_000, b"\0" * 9_000_000)
+    fetches.take(Fetched(TP, 0, 9, [(77, 0)], bomb), 5)
+    [stands] = (await fetches.poll(0))[TP]
+    assert isinstance(stands, Unreadable)
+    assert fetches.position(TP) == 9
+
+
+async def test_nothing_more_is_asked_for_or_taken_while_a_partition_has_its_share_and_all_comes_in_the_end(fetches: Fetches):
+    arrived = fetches._fetching.arrived
+    fetches.take(as_fetched(5, b"a"), 5)
+    arrived.add(TP, 6, arrived.most)
+    assert fetches.wanted(TP) is None
+    fetches.take(as_fetched(6, b"b"), 6)
+    assert await values(fetches) == [(5, b"a")], "what had been asked for before is asked for again"
+    fetches.handled(TP, 6)
+    assert fetches.wanted(TP) == 6
+    fetches.take(as_fetched(6, b"b"), 6)
+    assert await values(fetches) == [(6, b"b")]
+    fetches.handled(TP, 7)
+    assert arrived.used == 0
+
+
+async def test_what_is_sought_again_is_held_once(fetches: Fetches):
+    for _ in range(3):
+        fetches.take(as_fetched(5, b"a" * 1_000), 5)
+        held = fetches._fetching.arrived.used
+        fetches.seek(TP, 5)
+    assert held < 10_000
+    assert fetches._fetching.arrived.used == 0

@@ -9,6 +9,7 @@ import pytest
 
 from streams.runtime import Fenced, Outgoing, Record, Step, Unavailable
 from streams.runtime import handling as handling_module
+from streams.runtime.model import Unreadable
 from tests.unit.runtime.fakes import SOURCE, FakeBroker, owner_of, raw
 from tests.unit.runtime.test_partition import Appending, opened, turns, until
 
@@ -276,6 +277,17 @@ async def test_what_topics_would_refuse_is_refused_where_it_is_published():
         owner.feed([raw(0)])
         await until(lambda: sent == [0])
         assert broker.sent == []
+
+
+async def test_what_stands_for_records_nobody_can_read_is_buried_without_being_handled():
+    broker, processor = FakeBroker(), Appending()
+    async with opened(broker, processor) as owner:
+        owner.feed([raw(0), Unreadable("in", 0, 7, 0, None, None, (), "the batch of the offsets 1 to 7 cannot be read"), raw(8)])
+        await until(lambda: processor.handled == [0, 8])
+        letter = next(out.value for out, _ in broker.sent if out.topic == "dead")
+        assert letter == b"batch_unreadable: the batch of the offsets 1 to 7 cannot be read"
+        broker.deliver()
+        assert owner.log.position == 9
 
 
 async def test_the_status_says_how_far_it_is_and_what_is_left():
