@@ -61,6 +61,8 @@ class Settings:
     """HIL_SESSION_TIMEOUT_MS: how long a process may be silent before others take its partitions over."""
     standby: bool = False
     """HIL_STANDBY: on or off; follow the states of partitions that others own, to take them over sooner."""
+    records_mib: int = 128
+    """HIL_RECORDS_MIB: MiB of records that a process has fetched and is not done with."""
     metrics: str | None = None
     """HIL_METRICS: `host:port` at which a process serves its metrics to Prometheus; nowhere when not set."""
     conversation_ttl_s: int = CONVERSATION_TTL_S
@@ -135,6 +137,7 @@ class Settings:
             instance=reader.text("HIL_INSTANCE"),
             session_timeout_ms=reader.number("HIL_SESSION_TIMEOUT_MS", 500, 300_000) or 3_000,
             standby=reader.switch("HIL_STANDBY"),
+            records_mib=reader.number("HIL_RECORDS_MIB", 16, 65_536) or 128,
             metrics=reader.listen("HIL_METRICS"),
             conversation_ttl_s=reader.duration("HIL_CONVERSATION_TTL", 10 * YEAR_S) or CONVERSATION_TTL_S,
             node_concurrency=reader.number("HIL_NODE_CONCURRENCY", 1, 1_000),
@@ -175,6 +178,7 @@ VARIABLES = frozenset(
         "HIL_SESSION_TIMEOUT_MS",
         "HIL_STANDBY",
         "HIL_METRICS",
+        "HIL_RECORDS_MIB",
         "HIL_CONVERSATION_TTL",
         "HIL_NODE_CONCURRENCY",
         "HIL_DAILY_BUDGET",

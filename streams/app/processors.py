@@ -101,7 +101,7 @@ async def running(
         raise CannotGoOn("the topics are not as the processors need them:\n" + "\n".join(faults))
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
-        fetching = Fetching(bootstrap)
+        fetching = Fetching(bootstrap, most_bytes=settings.records_mib << 20)
         await fetching.start()
         stack.push_async_callback(fetching.stop)
         publisher = Publisher(bootstrap, fetching=fetching)

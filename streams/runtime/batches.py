@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.arrived import ARRIVED_BYTES
 from streams.runtime.closing import came, end
 from streams.runtime.member import Member
 from streams.runtime.model import Record, RuntimeFailed, RuntimeSettings
@@ -45,6 +46,8 @@ class BatchSettings:
     instance: str | None = None
     session_timeout_ms: int = 3_000
     heartbeat_interval_ms: int = 200
+    arrived_bytes: int = ARRIVED_BYTES
+    """Of records that have arrived and are not handled."""
 
 
 class BatchRuntime:
@@ -59,6 +62,7 @@ class BatchRuntime:
             instance=settings.instance,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            arrived_bytes=settings.arrived_bytes,
         )
         self._processor = processor
         self._max_records = settings.max_records

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from streams.runtime import Record, StateTooLarge, Step
@@ -103,3 +106,46 @@ async def test_a_changelog_that_takes_less_than_the_bound_costs_what_it_refuses_
     async with at_work(world.runtime(Keeping(joined=False))):
         await world.until_committed({0: 43})
     assert await sizes(world) == {"small-0": 5, **{f"small-{n}": 10_000 for n in range(1, 40)}, "large": 4}
+
+
+async def peak_of_a_reader(world: World, position: int) -> int:
+    """The most memory, in bytes, that a process of its own had which handled the topic up to there."""
+    command = (sys.executable, "-m", "tests.integration.sizes_worker", world.bootstrap, world.topic("in"), world.topic("dead"))
+    process = await asyncio.create_subprocess_exec(*command, str(position), stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(120):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return int(said)
+
+
+MOST_BYTES = 400 << 20
+"""128 MiB of records twice, while they are taken apart, and the process itself; see the guide to recovery."""
+
+
+async def test_400_messages_of_800_kb_are_read_within_the_bound_of_the_process(world: World):
+    await create(world)
+    for _ in range(40):
+        await world.send(*(["m" * 800_000] * 10))
+    peak = await peak_of_a_reader(world, 400)
+    assert peak < MOST_BYTES, f"{peak >> 20} MiB"
+
+
+async def test_six_gzip_records_that_stand_for_gigabytes_are_dead_letters_and_memory_stays_within_its_bound(world: World):
+    await create(world)
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap, compression_type="gzip", max_request_size=1 << 30)
+    await producer.start()
+    try:
+        for _ in range(6):
+            await producer.send_and_wait(world.topic("in"), bytes(450 << 20), partition=0)
+    finally:
+        await producer.stop()
+    await world.send("and on")
+    peak = await peak_of_a_reader(world, 7)
+    assert peak < MOST_BYTES, f"{peak >> 20} MiB"
+    letters = await world.values("dead")
+    assert [letter.split("|")[0] for letter in letters] == ["batch_unreadable"] * 6
+    assert "offsets 0 to 0" in letters[0]
