@@ -17,6 +17,8 @@ from aiokafka import errors as kafka_errors
 from streams.runtime.closing import close
 from streams.runtime.member import Member
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
+from streams.runtime.noted import KEY as NOTE
+from streams.runtime.noted import Identity, Noted
 from streams.runtime.reading import Reader
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 TRANSACTION_TIMEOUT_MS = 60_000
 RETRY_BACKOFF_MS = 20
 """For transactions: the broker asks to come back while it still writes the markers of the one before."""
+
+NOBODY_KNOWS = Identity()
 
 _REFUSALS = (
     kafka_errors.ProducerFenced,
@@ -47,6 +51,17 @@ class WritesRefused(Exception):
 class Commits(Protocol):
     """How the progress of one partition becomes durable."""
 
+    identity: Identity
+    """Of the source topic, as it is now."""
+
+    async def remembered(self, committed: int | None) -> Noted | None:
+        """What is known of the position where no states are, beside what the group has committed."""
+        ...
+
+    def note(self, position: int) -> Noted | None:
+        """What is written with a position, beside the states."""
+        ...
+
     async def open(self) -> None:
         """Shut out whoever owned the partition before."""
         ...
@@ -64,7 +79,8 @@ class Commits(Protocol):
 class TransactionalCommits:
     """One transactional producer for one source partition, named for it, so that a new owner's producer fences the old one's."""
 
-    def __init__(self, settings: RuntimeSettings, source: TopicPartition) -> None:
+    def __init__(self, settings: RuntimeSettings, source: TopicPartition, identity: Identity = NOBODY_KNOWS) -> None:
+        self.identity = identity
         self._source = source
         self._changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
         self._group = settings.group
@@ -117,7 +133,7 @@ class TransactionalCommits:
         producer = self._producer
         await producer.begin_transaction()
         end = None
-        sent = await self._send(writes)
+        sent = await self._send(self._with_note(position, writes))
         for at, (batch, count) in enumerate(sent):
             # Not left to commit_transaction, which waits for batches but commits although one has failed. And not while the
             # offsets are being added: the broker would refuse the batch for now, and the retry costs more than the wait.
@@ -133,7 +149,7 @@ class TransactionalCommits:
         """After a batch was refused: find out which of its records is at fault. None is, when it was too large as a whole."""
         await self._producer.begin_transaction()
         end = None
-        for write in writes:
+        for write in self._with_note(position, writes):
             ((batch, _),) = await self._send([write])
             try:
                 end = (await batch).offset + 1
@@ -143,6 +159,18 @@ class TransactionalCommits:
                 size = len(key) + len(data or b"")
                 raise WritesRefused({key: f"the changelog refuses it, with {size} bytes: {type(error).__name__}"}) from error
         return await self._end(position, end)
+
+    def _with_note(
+        self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]
+    ) -> Sequence[tuple[bytes, bytes | None]]:
+        return writes if position is None else (*writes, (NOTE, self.note(position).encode()))
+
+    async def remembered(self, committed: int | None) -> Noted | None:
+        """Nothing: it is among the states."""
+        return None
+
+    def note(self, position: int) -> Noted:
+        return Noted(position, *self.identity)
 
     async def _abort(self, refused: int) -> None:
         """Give the transaction up. aiokafka has counted the records that were refused, the broker has not."""
@@ -178,9 +206,16 @@ class TransactionalCommits:
 class GroupCommits:
     """A position without state, through the membership: a member of an older generation is refused."""
 
-    def __init__(self, member: Member, source: TopicPartition) -> None:
+    def __init__(self, member: Member, source: TopicPartition, identity: Identity = NOBODY_KNOWS) -> None:
+        self.identity = identity
         self._member = member
         self._source = source
+
+    async def remembered(self, committed: int | None) -> Noted | None:
+        return None
+
+    def note(self, position: int) -> Noted | None:
+        return None
 
     async def open(self) -> None:
         """Nothing to shut out: the group's generation does it."""

@@ -96,6 +96,8 @@ class Committer(Generic[S]):
             self._log.committed(batch, encoded)
             if end is not None:
                 store.next_offset = end
+            if batch.position is not None:
+                store.noted = self._commits.note(batch.position)
             store.known_at = asyncio.get_running_loop().time()
 
     def _data(self, put: Put[S]) -> bytes | None:

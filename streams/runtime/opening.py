@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Generic
 
 from aiokafka import TopicPartition
 
 from streams.runtime.commits import Commits
 from streams.runtime.effects import EffectsLog
-from streams.runtime.model import Fenced, RuntimeFailed, S
+from streams.runtime.model import RuntimeFailed, S
+from streams.runtime.noted import KEY as NOTE
+from streams.runtime.noted import place
 from streams.runtime.stopwatch import Stopwatch
 from streams.runtime.surroundings import Restore, Surroundings
-
-log = logging.getLogger(__name__)
 
 
 class Opening(Generic[S]):
@@ -33,35 +32,38 @@ class Opening(Generic[S]):
         """Where the group stood when this owner came."""
 
     async def run(self, watch: Stopwatch) -> int:
-        """Returns the offset to begin at. Raises Fenced when another came meanwhile, RuntimeFailed for a topic made anew."""
+        """Returns the offset to begin at. Raises Fenced when another came meanwhile, RuntimeFailed where no place is right."""
         await self._commits.open()
         watch.lap("fence")
-        position = await self._first_position()
+        self._committed = await self._source.committed(self._tp)
         watch.lap("position")
-        self._source.seek(self._tp, position)
-        self._effects.begin(position)
         if self._restore is not None:
             await self._restore_states(self._restore)
             watch.lap("states")
+        position = await self._first_position()
+        self._source.seek(self._tp, position)
+        self._effects.begin(position)
+        if self._restore is not None:
             await self._hold_fence(position)
             watch.lap("fence held")
         return position
 
     async def _first_position(self) -> int:
-        tp = self._tp
-        committed = self._committed = await self._source.committed(tp)
-        beginning, end = (await self._source.bounds([tp]))[tp]
-        if committed is None:
-            return beginning
-        if committed > end:
-            raise RuntimeFailed(
-                f"{self._group} has handled {tp.topic}-{tp.partition} up to {committed}, it ends at {end}: "
-                "was the topic created anew? Then delete the group's offsets and empty its changelog"
+        tp, store, committed = self._tp, self._effects.store, self._committed
+        noted = store.noted if self._restore is not None else await self._commits.remembered(committed)
+        try:
+            return place(
+                self._group,
+                tp.topic,
+                tp.partition,
+                committed=committed,
+                noted=noted,
+                states=len(store),
+                bounds=(await self._source.bounds([tp]))[tp],
+                now=self._commits.identity,
             )
-        if committed < beginning:
-            gone = beginning - committed
-            log.error("%s: retention has deleted %d offsets of %s that were never handled", self._group, gone, tp)
-        return max(committed, beginning)
+        except ValueError as error:
+            raise RuntimeFailed(str(error)) from error
 
     async def _restore_states(self, restore: Restore) -> None:
         store = self._effects.store
@@ -70,7 +72,11 @@ class Opening(Generic[S]):
 
     async def _hold_fence(self, position: int) -> None:
         """Raises Fenced when another owner came while we read: it may have moved the states on from the position we know."""
-        if self._committed is not None:
-            await self._commits.commit(position, ())
-        elif await self._source.committed(self._tp) is not None:
-            raise Fenced(f"{self._group} has lost {self._tp} to another owner while it was opening it")
+        store, note = self._effects.store, self._commits.note(position)
+        if self._committed is not None or store.noted is not None or note is None:
+            end = await self._commits.commit(position, ())
+        else:  # from the first state on there is a position: states without one are of a partition whose position was lost
+            end = await self._commits.commit(None, ((NOTE, note.encode()),))
+        store.noted = note
+        if end is not None:
+            store.next_offset = end

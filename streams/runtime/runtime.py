@@ -12,10 +12,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.runtime.broker.fetching import Fetching
+from streams.runtime.broker.identities import topic_ids
 from streams.runtime.closing import came, end
-from streams.runtime.commits import Commits, GroupCommits, TransactionalCommits, restore
+from streams.runtime.commits import NOBODY_KNOWS, Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
+from streams.runtime.noted import Identity
 from streams.runtime.partition import PartitionOwner, PartitionStatus
 from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
@@ -59,6 +61,8 @@ class Runtime(Generic[S]):
         self._progress: RestoreProgress | None = None
         self._owners: dict[TopicPartition, PartitionOwner[S]] = {}
         self._kept: dict[TopicPartition, StateStore[S]] = {}
+        self._identities: dict[str, Identity] = {}
+        """Of the topics that are read."""
         self._standby: Standby[S] | None = None
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -209,15 +213,22 @@ class Runtime(Generic[S]):
     def _owner_of(self, tp: TopicPartition) -> PartitionOwner[S]:
         assert self._around is not None
         assert self._member is not None
+        identity = self._identities.get(tp.topic, NOBODY_KNOWS)
         if not self.settings.changelogs:
-            return PartitionOwner(tp, self._around, GroupCommits(self._member, tp), StateStore(_NoCodec()), None)
+            return PartitionOwner(
+                tp,
+                self._around,
+                GroupCommits(self._member, tp, identity),
+                StateStore(_NoCodec()),
+                None,
+            )
         assert self._codec is not None
         store = self._kept.pop(tp, None)
         if store is None and self._standby is not None:
             store = self._standby.take(tp)
         if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
             store = StateStore(self._codec, most=self.settings.max_state_bytes)
-        commits: Commits = TransactionalCommits(self.settings, tp)
+        commits: Commits = TransactionalCommits(self.settings, tp, identity)
         return PartitionOwner(tp, self._around, commits, store, partial(self._restore, tp))
 
     async def _restore(self, tp: TopicPartition, store: StateStore[Any]) -> int:
@@ -279,8 +290,10 @@ class Runtime(Generic[S]):
             if counts[topic] != counts[changelog]:
                 raise RuntimeFailed(
                     f"{topic} has {counts[topic]} partitions and its changelog {changelog} has {counts[changelog]}: "
-                    "they must be equal, recreate the changelog"
+                    "they must be equal. See docs/guides/recovery.md, “Positions”"
                 )
+        ids = await topic_ids(settings.bootstrap, settings.topics)
+        self._identities = {topic: Identity(counts[topic], ids.get(topic, b"")) for topic in settings.topics}
         return counts
 
 

@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Generic
 
 from streams.runtime.model import MAX_STATE_BYTES, S, StateCodec, StateTooLarge, UnreadableState, Unwritable
+from streams.runtime.noted import KEY as NOTE
+from streams.runtime.noted import Noted, read
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class StateStore(Generic[S]):
         self._warm: dict[str, S] = {}
         """The hot ones of before: dropping them all at once costs less than choosing one to drop each time."""
         self._hot_bytes = 0
+        self.noted: Noted | None = None
+        """The position that was committed with them last."""
         self.next_offset = 0
         """First changelog offset not contained."""
         self.known_at = -math.inf
@@ -92,6 +96,9 @@ class StateStore(Generic[S]):
     def load(self, key: bytes | None, value: bytes | None) -> int:
         """Take in one changelog record. Returns by how many bytes that has made the store larger or smaller."""
         if key is None:
+            return 0
+        if key == NOTE:
+            self.noted = read(value)
             return 0
         name = key.decode(errors="replace")
         self._cool(name)

@@ -9,6 +9,7 @@ from typing import Literal
 from aiokafka import TopicPartition
 
 from streams.runtime.model import Record
+from streams.runtime.noted import KEY as NOTE
 from streams.runtime.reading import Reader, record_of
 
 POLL_MS = 500
@@ -22,6 +23,7 @@ async def tail(
 
     The place is fixed when the context is entered: with `latest`, everything sent after that is seen. An int is a time in ms.
     With `until_end` the iteration stops where the topics ended on entry. Records of one partition come in order.
+    What a changelog notes of its position is not among them.
     """
     reader = Reader(bootstrap, topics)
     await reader.start()
@@ -43,11 +45,12 @@ async def tail(
 async def _onwards(reader: Reader) -> AsyncGenerator[Record, None]:
     while True:
         for raw in await reader.read(POLL_MS):
-            yield record_of(raw)
+            if raw.key != NOTE:
+                yield record_of(raw)
 
 
 async def _up_to(reader: Reader, ends: dict[TopicPartition, int]) -> AsyncGenerator[Record, None]:
     while not await reader.reached(ends):
         for raw in await reader.read(timeout_ms=20):
-            if raw.offset < ends[TopicPartition(raw.topic, raw.partition)]:
+            if raw.key != NOTE and raw.offset < ends[TopicPartition(raw.topic, raw.partition)]:
                 yield record_of(raw)

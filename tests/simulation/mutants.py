@@ -44,17 +44,17 @@ def position_without_state() -> Iterator[None]:
 
 
 @contextmanager
-def committed_offset_read_before_fencing() -> Iterator[None]:
+def states_read_before_fencing() -> Iterator[None]:
     """The old owner may still commit between the reading and the fence."""
-    first_position, run = opening.Opening._first_position, opening.Opening.run
+    restore_states, run = opening.Opening._restore_states, opening.Opening.run
 
     async def early(self: Any, watch: Any) -> int:
-        found = await first_position(self)
+        if self._restore is not None:
+            await restore_states(self, self._restore)
 
-        async def as_found() -> int:
-            return found
+        async def as_found(restore: Any) -> None: ...
 
-        self._first_position = as_found
+        self._restore_states = as_found
         return await run(self, watch)
 
     with mock.patch.object(opening.Opening, "run", early):
@@ -196,7 +196,7 @@ def a_time_limit_that_counts_the_wait_for_a_worker() -> Iterator[None]:
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
-    committed_offset_read_before_fencing,
+    states_read_before_fencing,
     restore_read_uncommitted,
     one_transactional_id_for_all,
     a_transactional_id_of_ones_own,

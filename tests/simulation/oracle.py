@@ -31,6 +31,8 @@ from streams.deadletters import dead_letter
 from streams.definitions import Definitions
 from streams.journal import ExecutionCodec
 from streams.runtime import Record
+from streams.runtime.noted import KEY as NOTE
+from streams.runtime.noted import read
 from streams.wire import outgoing
 from tests.simulation.broker.broker import Broker
 from tests.simulation.broker.log import Entry
@@ -178,7 +180,10 @@ class Oracle:
             position = self._positions.get(("hil.conversations", source), 0)
             self._fold(source, position)
             fold = self._folds[source.partition]
-            found = self._broker.log(TopicPartition("conversation-state", source.partition)).state
+            found = dict(self._broker.log(TopicPartition("conversation-state", source.partition)).state)
+            noted = read(found.pop(NOTE, None))
+            at = 0 if noted is None else noted.position
+            _hold(at == position, f"{source} is committed up to {position} and its changelog says {at}")
             for name in fold.changed:
                 state = fold.states.get(name)
                 if state is None:
@@ -279,7 +284,7 @@ class Oracle:
         for log in self._broker.topics["conversation.events"].logs:
             self._need_state(log.tp)
             restored = self._broker.log(TopicPartition("conversation-state", log.tp.partition)).table()
-            states = {key.decode(): self._codec.decode(data) for key, data in restored.items()}
+            states = {key.decode(): self._codec.decode(data) for key, data in restored.items() if key != NOTE}
             _hold(
                 states == self._folds[log.tp.partition].states, f"what a restore of {log.tp} finds is not what its log comes to"
             )

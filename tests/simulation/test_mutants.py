@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, Mutant, begin_without_holding_the_fence, committed_offset_read_before_fencing
+from tests.simulation.mutants import MUTANTS, Mutant, begin_without_holding_the_fence, states_read_before_fencing
 from tests.simulation.sweep import sweep
 
 BOUND = 300
-RARE: dict[Mutant, int] = {begin_without_holding_the_fence: 1500, committed_offset_read_before_fencing: 750}
+RARE: dict[Mutant, int] = {begin_without_holding_the_fence: 1500, states_read_before_fencing: 750}
 """Mutants that about one schedule in a thousand shows: the seed near which one does."""
 
 

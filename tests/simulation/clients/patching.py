@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
@@ -83,6 +83,10 @@ def _fetching(bootstrap: str, **config: Any) -> SimulatedFetching:
     return SimulatedFetching(process.world.broker, process)
 
 
+async def _topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, bytes]:
+    return {topic: topic.encode().ljust(16)[:16] for topic in topics}
+
+
 MADE = {
     "AIOKafkaProducer": _producer,
     "AIOKafkaConsumer": _consumer,
@@ -90,6 +94,7 @@ MADE = {
     "BatchProducer": _batch_producer,
     "Fetching": _fetching,
     "_records": records_of,
+    "topic_ids": _topic_ids,
 }
 
 

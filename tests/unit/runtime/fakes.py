@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 from aiokafka import TopicPartition
 
 from streams.runtime import Outgoing, Record, RuntimeSettings
-from streams.runtime.commits import WritesRefused
+from streams.runtime.commits import NOBODY_KNOWS, WritesRefused
+from streams.runtime.noted import KEY as NOTE
+from streams.runtime.noted import Identity, Noted
 from streams.runtime.partition import PartitionOwner
 from streams.runtime.store import StateStore
 from streams.runtime.surroundings import Surroundings
@@ -89,12 +92,25 @@ class FakeBroker:
         return dict.fromkeys(partitions, (0, 1_000_000))
 
     # commits
+    identity: Identity = NOBODY_KNOWS
+    noted: Noted | None = None
+
+    async def remembered(self, committed: int | None) -> Noted | None:
+        return None
+
+    def note(self, position: int) -> Noted | None:
+        return Noted(position, *self.identity)
+
     async def open(self) -> None:
         self.happened.append("fence")
 
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         if self.refuse is not None:
             raise self.refuse
+        noted = [Noted(*msgspec.msgpack.decode(value or b"")) for key, value in writes if key == NOTE]
+        if noted:
+            self.noted = noted[-1]
+            return None
         unfit = {key: f"{len(value)} bytes" for key, value in writes if value is not None and len(value) > self.topic_bytes}
         if unfit:
             raise WritesRefused(unfit)

@@ -67,7 +67,7 @@ async def test_a_partition_is_fenced_then_positioned_then_restored_and_only_then
             seen.update(view.items())
 
     async with opened(broker, Opened()):
-        assert broker.happened == ["fence", "read committed position", "seek 7", "restore", "opened", "resume", "open"]
+        assert broker.happened == ["fence", "read committed position", "restore", "seek 7", "opened", "resume", "open"]
         assert seen == {"k": "known"}
 
 
