@@ -82,8 +82,9 @@ class Conversations:
             if conversation is None or timer not in conversation.timers:
                 return  # what it was to remind of has happened
             now = self._clock_ms()
-            if limits.waits_for_a_worker(conversation, timer, now):
-                timers.add(now + timer.span_ms, due)
+            again_ms = limits.look_again_ms(conversation, timer, now)
+            if again_ms is not None:
+                timers.add(again_ms, due)
                 return
             fired = TimerFired(
                 id=derive(timer.timer_id, "fired"),
@@ -101,7 +102,7 @@ class Conversations:
         now = self._clock_ms()
         for conversation_id, conversation in partition.items():
             for timer in conversation.timers:
-                timers.add(limits.restored_ms(conversation, timer, now), (conversation_id, timer))
+                timers.add(limits.restored_ms(timer, now), (conversation_id, timer))
             idle.add(conversation_id, (conversation.idle_ms or now) + self._ttl_ms)
 
     def closed(self, partition: int) -> None:
@@ -138,7 +139,7 @@ class Conversations:
         for timer in after.timers:
             if timer not in known:
                 new = all(other.timer_id != timer.timer_id for other in known)
-                self._timers[partition].add(limits.set_ms(after, timer, now, new=new), (conversation_id, timer))
+                self._timers[partition].add(limits.set_ms(timer, now, new=new), (conversation_id, timer))
 
 
 TAKEN = (MessageReceived, NodeBegun, NodeCompleted, TimerFired, RerunRequested, CancelRequested)

@@ -16,6 +16,8 @@ from streams.core.turn import Turn
 
 PATIENCE_MS = 86_400_000
 """After this long without a worker a limit counts all the same: there must be an end."""
+LOOK_MS = 60_000
+"""How long to leave a limit alone that has come due and does not count yet."""
 HEARING_MS = 1_000
 """How much longer than its worker an attempt is waited for: the worker's own words say more."""
 
@@ -51,38 +53,29 @@ def does_not_count(turn: Turn, timer: Timer, event: TimerFired) -> bool:
     return True
 
 
-def set_ms(conversation: Conversation, timer: Timer, now_ms: int, *, new: bool) -> int:
-    """When to fire a timer that has been set, or moved, just now. One of an event that was read late has its whole span left."""
-    if not timer.span_ms:
-        return timer.due_ms
-    if timer.kind is TimerKind.ATTEMPT and not _has_begun(conversation, timer.node_id):
-        return timer.due_ms + PATIENCE_MS
-    return max(timer.due_ms, now_ms + timer.span_ms) if new else timer.due_ms
+def set_ms(timer: Timer, now_ms: int, *, new: bool) -> int:
+    """When to look at a timer that has been set, or moved, just now. A new one's span begins now, however late its event is."""
+    return max(timer.due_ms, now_ms + timer.span_ms) if new and timer.span_ms else timer.due_ms
 
 
-def restored_ms(conversation: Conversation, timer: Timer, now_ms: int) -> int:
-    """When to fire a timer of a partition that was just opened. What ran out while nobody looked begins once more."""
-    if not timer.span_ms:
-        return timer.due_ms
-    at_ms = set_ms(conversation, timer, now_ms, new=False)
-    return at_ms if at_ms > now_ms else now_ms + timer.span_ms
+def restored_ms(timer: Timer, now_ms: int) -> int:
+    """When to look at a timer of a partition that was just opened. A limit that ran out while nobody looked begins once more."""
+    return now_ms + timer.span_ms if timer.span_ms and timer.due_ms <= now_ms else timer.due_ms
 
 
-def waits_for_a_worker(conversation: Conversation, timer: Timer, now_ms: int) -> bool:
-    """Whether a limit that has come due does not count, and is to be looked at later."""
+def look_again_ms(conversation: Conversation, timer: Timer, now_ms: int) -> int | None:
+    """When to look again at a timer that has come due and whose limit does not count yet, for want of a worker. None: fire it.
+
+    Not a day ahead, though it may take that long: what is over by then would be kept until then.
+    """
     run = conversation.run
-    return (
-        timer.kind is TimerKind.RUN
-        and timer.span_ms > 0
-        and run is not None
-        and now_ms < run.started_ms + PATIENCE_MS
-        and not _time_goes_by(run)
-    )
-
-
-def _has_begun(conversation: Conversation, node_id: str) -> bool:
-    node = conversation.run.nodes.get(node_id) if conversation.run is not None else None
-    return node is not None and node.begun
+    if not timer.span_ms or run is None:
+        return None
+    if timer.kind is TimerKind.RUN:
+        waits = now_ms < run.started_ms + PATIENCE_MS and not _time_goes_by(run)
+    else:
+        waits = now_ms < timer.due_ms + PATIENCE_MS and not run.nodes[timer.node_id].begun
+    return now_ms + max(timer.span_ms, LOOK_MS) if waits else None
 
 
 def _time_goes_by(run: Run) -> bool:

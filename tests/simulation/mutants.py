@@ -186,10 +186,7 @@ def a_call_from_the_journal_under_another_name() -> Iterator[None]:
 @contextmanager
 def a_time_limit_that_counts_the_wait_for_a_worker() -> Iterator[None]:
     """An attempt's time begins when it is asked for, and not when somebody takes it up."""
-    with (
-        mock.patch.object(limits, "set_ms", lambda conversation, timer, now_ms, *, new: timer.due_ms),
-        mock.patch.object(limits, "restored_ms", lambda conversation, timer, now_ms: timer.due_ms),
-    ):
+    with mock.patch.object(limits, "look_again_ms", return_value=None):
         yield
 
 

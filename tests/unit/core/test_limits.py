@@ -136,20 +136,24 @@ def test_when_a_timer_fires_is_said_by_whether_its_work_has_begun_and_how_late_i
     play.message(rules=RULES)
     waiting = timer(play, TimerKind.ATTEMPT)
     late = play.now_ms + HOUR_MS
-    assert limits.set_ms(begun(play), waiting, late, new=True) == waiting.due_ms + limits.PATIENCE_MS
+    assert limits.set_ms(waiting, late, new=True) == late + 30_000
+    assert limits.look_again_ms(begun(play), waiting, late) == late + limits.LOOK_MS
+    assert limits.look_again_ms(begun(play), waiting, waiting.due_ms + limits.PATIENCE_MS) is None
     play.begin("a")
     at_work = timer(play, TimerKind.ATTEMPT)
-    assert limits.set_ms(begun(play), at_work, late, new=False) == at_work.due_ms
-    assert limits.restored_ms(begun(play), at_work, late) == late + 30_000, "nobody looked: it begins once more"
-    assert limits.restored_ms(begun(play), at_work, play.now_ms) == at_work.due_ms
+    assert limits.set_ms(at_work, late, new=False) == at_work.due_ms
+    assert limits.look_again_ms(begun(play), at_work, late) is None
+    assert limits.restored_ms(at_work, late) == late + 30_000, "nobody looked: it begins once more"
+    assert limits.restored_ms(at_work, play.now_ms) == at_work.due_ms
     back_off = Timer("t", 5, "a", TimerKind.RETRY)
-    assert limits.restored_ms(begun(play), back_off, late) == 5
+    assert (limits.restored_ms(back_off, late), limits.look_again_ms(begun(play), back_off, late)) == (5, None)
     run = Play(RUN)
     run.message(rules=RULES)
-    assert limits.set_ms(begun(run), timer(run, TimerKind.RUN), late, new=True) == late + 60_000
-    assert limits.waits_for_a_worker(begun(run), timer(run, TimerKind.RUN), late)
+    limit = timer(run, TimerKind.RUN)
+    assert limits.set_ms(limit, late, new=True) == late + 60_000
+    assert limits.look_again_ms(begun(run), limit, late) == late + 60_000
     run.begin("a")
-    assert not limits.waits_for_a_worker(begun(run), timer(run, TimerKind.RUN), late)
+    assert limits.look_again_ms(begun(run), limit, late) is None
 
 
 def test_a_repeat_of_a_message_at_another_time_is_known_by_its_id():

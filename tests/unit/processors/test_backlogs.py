@@ -257,3 +257,15 @@ async def test_a_conversation_whose_events_waited_is_not_forgotten_before_it_cou
     assert any(isinstance(event, TimerFired) for event in system.said["conversation.events"])
     assert "c" not in system.states
     system.close()
+
+
+async def test_timers_of_what_is_over_are_not_kept_for_a_day():
+    """A day of them would be memory without bound."""
+    system = System(SHAPES["both"])
+    for number in range(50):
+        system.send("hi", conversation=f"c{number}")
+    await system.settle()
+    assert len(system.responses) == 50
+    system.wait(62_000)
+    assert len(system.conversations._timers[0]) == 0
+    system.close()
