@@ -326,6 +326,11 @@ class Oracle:
             for entry in self._history[log.tp]:
                 event = _read(entry)
                 if isinstance(event, MessageReceived):
+                    off_ms = event.time_ms - entry.timestamp
+                    _hold(
+                        abs(off_ms) < 300_000,
+                        f"{event.message_id} was admitted {off_ms} ms from when it was: by its record's time",
+                    )
                     admitted[event.conversation_id].append(event.message_id)
         for name, messages in admitted.items():
             first, asked = list(dict.fromkeys(messages)), list(dict.fromkeys(sent[name]))

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -28,7 +29,7 @@ from tests.simulation.desk import AGENT_TYPES, Desk, Shop
 from tests.simulation.faults import Faults
 from tests.simulation.oracle import GROUPS, Broken, Oracle
 from tests.simulation.plan import Plan
-from tests.simulation.world import OutOfSteps, Process, World
+from tests.simulation.world import EPOCH_MS, OutOfSteps, Process, World
 
 DEADLINE_S = 400.0
 """Virtual seconds within which every schedule must have come to rest."""
@@ -173,12 +174,15 @@ class Schedule:
         self.world.at(0.05 + self.world.random.random(), self.start, slot)
 
     def send(self) -> None:
+        """Producers say what they like of the time: nothing may go by it."""
+        stamps = Random(f"stamps-{self.plan.seed}")
         for sending in self.plan.sendings:
             log = self.broker.log(TopicPartition("customer.messages", sending.partition))
+            off_ms = stamps.choice((0, 0, -600_000, -100 * 86_400_000, -EPOCH_MS, 3_000_000))
             self.world.at(
                 sending.at_s,
-                lambda log=log, sending=sending: log.produce(
-                    -1, -1, -1, [(sending.key, sending.value, (), self.broker.now_ms())]
+                lambda log=log, sending=sending, off_ms=off_ms: log.produce(
+                    -1, -1, -1, [(sending.key, sending.value, (), max(0, self.broker.now_ms() + off_ms))]
                 ),
             )
 
