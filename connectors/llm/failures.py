@@ -174,6 +174,12 @@ def unsent(error: BaseException) -> bool:
     return any(isinstance(cause, aiohttp.ClientConnectionResetError) for cause in _causes(error))
 
 
+def hung_up(error: BaseException) -> bool:
+    """Whether the other side closed the connection, or broke it off, before it answered anything."""
+    gone = (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, gone) for cause in _causes(error))
+
+
 def error_in(answer: Any) -> Mapping[str, Any]:
     """The error object of a whole answer whose status was 200: its own, in a list, or its first choice's; empty without one."""
     if isinstance(answer, list):

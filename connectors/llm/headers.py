@@ -1,4 +1,4 @@
-"""Reads Retry-After."""
+"""Reads Retry-After and Keep-Alive."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def wait_asked_for(headers: Mapping[str, str]) -> float | None:
     if milliseconds is not None and milliseconds > 0:
         return min(milliseconds / 1000, LONGEST_WAIT_S)
     return retry_after(headers.get("retry-after"), now=datetime.datetime.now(datetime.UTC))
+
+
+def keep_alive(headers: Mapping[str, str]) -> float | None:
+    """Seconds an endpoint says it keeps an idle connection (`Keep-Alive: timeout=5`); None when it does not."""
+    for part in headers.get("keep-alive", "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "timeout" and (seconds := _number(value)) is not None and seconds >= 0:
+            return min(seconds, LONGEST_WAIT_S)
+    return None
 
 
 def _number(written: str) -> float | None:

@@ -143,10 +143,10 @@ async def test_a_request_that_never_left_is_sent_once_more(way, monkeypatch):
     lost = [aiohttp.ClientConnectionResetError("Cannot write to closing transport")]
     posted = Connection._posted
 
-    async def unlucky(self, path, content):
+    async def unlucky(self, client, path, content):
         if lost:
             raise openai.APIConnectionError(request=httpx2.Request("POST", "http://127.0.0.1/")) from lost.pop()
-        return await posted(self, path, content)
+        return await posted(self, client, path, content)
 
     monkeypatch.setattr(Connection, "_posted", unlucky)
     _, asked = await way(OPENAI, answer(OPENAI.whole()) if way is complete else stream_of(OPENAI, "hi"))
