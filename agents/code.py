@@ -6,14 +6,14 @@ A program that fails goes back to the model with its traceback. What an earlier 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agents.answers import Unfit, faults, read_answer
 from agents.errors import Fatal, Retryable
 from agents.jsonable import NotJson, digest, plain, shown
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatRequest, ToolCall, ToolResult, Tools, Work
-from agents.sandbox import CallFailed, ProgramFailed, Sandbox, SandboxBroken
+from agents.sandbox import Answer, CallFailed, Finished, ProgramBroke, ProgramFailed, Sandbox, SandboxBroken
 from agents.simple import opening, with_customer_text
 from agents.stubs import Stubs
 from agents.tooluse import observation, use
@@ -32,6 +32,8 @@ First write your plan as a short numbered list. Then write the program in one ``
 Functions:
 """
 
+NOTED = 8_000
+"""Characters of the arguments, and of the result, of one call in the steps of a node."""
 _BLOCK = re.compile(r"```[ \t]*(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _ANY_BLOCK = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
@@ -63,16 +65,12 @@ class CodeAgent:
                 plan, program = split(written)
                 step.update(thought=plan, action={"program": program}, calls=[])
                 attempt = Attempt(stubs, tools, done, step["calls"], prefix=f"{work.execution_id}-{number}")
-                finished = await self._sandbox.run(
-                    program,
-                    functions=stubs.functions,
-                    answer=attempt.answer,
-                    now_ms=work.now_ms,
-                    seed=work.execution_id,
-                )
+                finished = await self._run(work, program, stubs.functions, attempt.answer)
                 output = outcome(finished.value, plan, work)
             except Unfit as unfit:
                 problem = str(unfit)
+            except ProgramBroke as failed:
+                problem = f"The program is not run again: {failed}. Answer with a simpler program, written anew."
             except ProgramFailed as failed:
                 problem = f"The program failed:\n{str(failed)[-3000:]}\nMend it and answer with the whole program again."
             except SandboxBroken as failure:
@@ -93,6 +91,23 @@ class CodeAgent:
             f"node {work.node_id}: no program worked in {work.max_retries + 1} tries. The last problem: {last} "
             "Simplify the goal, raise max_retries, or choose a stronger model_profile."
         )
+
+    async def _run(self, work: Work, program: str, functions: Collection[str], answer: Answer) -> Finished:
+        """Run it, unless it broke before; what becomes of it is in the journal. Raises as Sandbox.run."""
+        programs, broke = work.programs, None
+        refusal = await programs.begin(program) if programs is not None else None
+        if refusal is not None:
+            raise ProgramBroke(refusal)
+        try:
+            return await self._sandbox.run(
+                program, functions=functions, answer=answer, now_ms=work.now_ms, seed=work.execution_id
+            )
+        except ProgramBroke as failed:
+            broke = str(failed)
+            raise
+        finally:
+            if programs is not None:
+                await programs.end(program, broke=broke)
 
 
 class Done:
@@ -131,10 +146,17 @@ class Attempt:
             result = await use(self._tools, ToolCall(f"{self._prefix}-{len(self._calls) + 1}", spec.name, arguments))
             if result.success and not spec.idempotent:
                 self._done.note(spec.name, arguments, result)
-        self._calls.append({"tool": spec.name, "arguments": arguments, "observation": observation(result)})
+        noted = {"arguments": arguments, "observation": observation(result)}
+        self._calls.append({"tool": spec.name, **{name: brief(value) for name, value in noted.items()}})
         if not result.success:
             raise CallFailed(result.error or f"{spec.name} failed and gave no reason")
         return result.data
+
+
+def brief(value: Any) -> Any:
+    """`value` as the steps keep it: a large one as the beginning of its JSON."""
+    written = shown(value, NOTED)
+    return value if len(written) <= NOTED else written
 
 
 def split(written: str) -> tuple[str, str]:

@@ -50,6 +50,10 @@ class Journal(Protocol):
         """Keep the result of a step. A second one replaces the first."""
         ...
 
+    async def noted(self, step: str, value: Mapping[str, Any]) -> None:
+        """As `result`, durable when it returns."""
+        ...
+
 
 class JournaledModel:
     """A ChatModel whose answers are kept. Failures are not: they are tried again.
@@ -141,6 +145,39 @@ class JournaledTools:
         kept = {"asked": _mark(asked), "result": asdict(result), "attempt": self._attempt, "handling": self._handling}
         await self._journal.result(step, kept)
         return result
+
+
+MAX_BEGINNINGS = 2
+"""How often a program is begun that nobody saw the end of: a worker may be killed for another reason once."""
+
+
+class JournaledPrograms:
+    """agents.ports.Programs in the execution's journal: a program that broke is known by its text, whoever works on it next."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def begin(self, source: str) -> str | None:
+        step = _program_step(source)
+        entry = self._journal.lookup(step)
+        known = entry.value if entry is not None and entry.value is not None else {}
+        if known.get("broke"):
+            return str(known["broke"])
+        begun = int(known.get("begun", 0))
+        if begun >= MAX_BEGINNINGS:
+            return f"the worker that ran it ended, {begun} times"
+        await self._journal.noted(step, {"begun": begun + 1})
+        return None
+
+    async def end(self, source: str, *, broke: str | None = None) -> None:
+        if broke:
+            await self._journal.noted(_program_step(source), {"broke": broke[:500]})
+        else:
+            await self._journal.result(_program_step(source), {"begun": 0})
+
+
+def _program_step(source: str) -> str:
+    return f"program-{digest(source)}"
 
 
 def _park(message: str, *, details: object) -> Park:

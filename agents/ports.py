@@ -229,6 +229,18 @@ class Memory(Protocol):
         ...
 
 
+class Programs(Protocol):
+    """Which programs of one execution may be run."""
+
+    async def begin(self, source: str) -> str | None:
+        """Note durably that it runs from now on. A reason instead when it broke its interpreter, or ended whoever ran it."""
+        ...
+
+    async def end(self, source: str, *, broke: str | None = None) -> None:
+        """It ended; with `broke`, in a way for which it is never to be run again."""
+        ...
+
+
 class Work(msgspec.Struct, frozen=True, gc=False):
     """One attempt of one node, as an agent sees it: definition resolved, template scope ready, no trace of Kafka."""
 
@@ -251,6 +263,8 @@ class Work(msgspec.Struct, frozen=True, gc=False):
     """The time of the cause: the clock a program of this node sees, so that a repeat sees the same one."""
     may_quote: bool = True
     """The author's template asks for the customer's text, so that `instruction` may hold it already."""
+    programs: Programs | None = None
+    """What is remembered of the programs this execution ran."""
 
 
 class AgentResult(msgspec.Struct, frozen=True):

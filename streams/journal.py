@@ -98,6 +98,10 @@ class StepJournal:
             await self._save_now()
             self._step.acted()
 
+    async def noted(self, step: str, value: Mapping[str, Any]) -> None:
+        self._entries[step] = Entry(None, value)
+        await self._save_now()
+
     async def settled(self) -> None:
         """Everything asked to be durable is. Raises Fenced even when an agent swallowed it: who lost it publishes nothing.
 

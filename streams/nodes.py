@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from agents.duty import on_duty
 from agents.errors import Fatal, NodeFailure, Park, Retryable
-from agents.journal import JournaledModel, JournaledTools
+from agents.journal import JournaledModel, JournaledPrograms, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
@@ -213,6 +213,7 @@ class Nodes:
             async with asyncio.timeout(seconds):
                 with PREPARING:
                     work = await work_of(task, planned, self._workshop.memory)
+                    work = replace(work, programs=JournaledPrograms(journal))
                     allowed = await self._workshop.tools(workflow, planned.node, task)
                 tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)

@@ -90,6 +90,9 @@ class MemoryJournal:
         before = self.entries.get(step, Entry())
         self.entries[step] = Entry(intent=before.intent, value=json.loads(json.dumps(value)))
 
+    async def noted(self, step: str, value: Mapping[str, Any]) -> None:
+        await self.result(step, value)
+
 
 class Recall:
     """Memory with what the test put there; notes what was asked."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from agents.code import CodeAgent
 from agents.errors import Fatal, Park, Retryable
+from agents.journal import JournaledPrograms
 from agents.ports import ToolResult, ToolSpec
-from agents.sandbox import Limits, Sandbox
-from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, Scripted, Shelf, said, work
+from agents.sandbox import Finished, Limits, ProgramBroke, Sandbox
+from tests.unit.agents.doubles import CREATE_RETURN, GET_ORDER, MemoryJournal, Scripted, Shelf, said, work
 
 GOOD = """1. Look the order up.
 2. Open a return.
@@ -145,3 +148,68 @@ async def test_the_output_schema_binds_the_programs_result(agent):
     result = await agent.run(work(output_schema=schema), model=model, tools=Shelf())
     assert "'store_credit' is a required property" in model.asked[1].messages[-1].content
     assert result.output["store_credit"] is True
+
+
+class Breaking:
+    """A sandbox that notes what it ran, and whose every program breaks, or ends its worker, but for one that is just text."""
+
+    def __init__(self, *, with_us: bool = False):
+        self.ran: list[str] = []
+        self._with_us = with_us
+
+    async def run(self, source, **_):
+        self.ran.append(source)
+        if source.startswith("{"):
+            return Finished({"response": "simple"}, "")
+        if self._with_us:
+            raise WorkerEnded
+        raise ProgramBroke("it took too long and was killed")
+
+
+class WorkerEnded(BaseException):
+    pass
+
+
+class Dying(JournaledPrograms):
+    """The journal of a worker that dies with its program: nobody notes the end."""
+
+    async def end(self, source, *, broke=None): ...
+
+
+BOMB, SIMPLE = program("bomb()"), program('{"response": "simple"}')
+
+
+async def test_a_program_that_broke_is_not_run_again_and_the_model_is_told():
+    journal, first, second = MemoryJournal(), Breaking(), Breaking()
+    for sandbox in (first, second):
+        model = Scripted(BOMB, SIMPLE)
+        result = await CodeAgent(sandbox).run(work(programs=JournaledPrograms(journal)), model=model, tools=Shelf())
+        assert result.output["response"] == "simple"
+        assert "not run again: it took too long and was killed" in model.asked[-1].messages[-1].content
+    assert first.ran == ["bomb()", '{"response": "simple"}']
+    assert second.ran == ['{"response": "simple"}']
+
+
+async def test_a_program_that_ends_its_worker_cannot_end_every_worker_in_turn():
+    journal, ran = MemoryJournal(), []
+    for _ in range(4):
+        sandbox = Breaking(with_us=True)
+        with contextlib.suppress(WorkerEnded):
+            await CodeAgent(sandbox).run(work(programs=Dying(journal)), model=Scripted(BOMB, SIMPLE), tools=Shelf())
+        ran += sandbox.ran
+    assert ran.count("bomb()") == 2
+
+
+async def test_a_program_cut_off_by_what_it_called_may_run_again(agent):
+    """A tool that asks for a retry is no fault of the program."""
+    journal, runs = MemoryJournal(), 0
+
+    def act(call):
+        nonlocal runs
+        runs += 1
+        raise Retryable("later")
+
+    for _ in range(4):
+        with pytest.raises(Retryable, match="later"):
+            await agent.run(work(programs=JournaledPrograms(journal)), model=Scripted(GOOD), tools=Shelf(GET_ORDER, act=act))
+    assert runs == 4

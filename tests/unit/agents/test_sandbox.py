@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
-from agents.sandbox import CallFailed, Limits, ProgramFailed, Sandbox, SandboxBroken
+from agents.sandbox import CallFailed, Limits, ProgramBroke, ProgramFailed, Sandbox
 
 LIMITS = Limits(turn_seconds=0.5, total_seconds=1.0, memory_bytes=32 * 1024 * 1024, printed_bytes=4096, calls=5)
 
@@ -215,24 +217,170 @@ async def test_a_program_cancelled_while_it_computes_gives_its_worker_back(sandb
     assert [(await run(sandbox, str(number))).value for number in range(4)] == [0, 1, 2, 3]
 
 
-async def test_a_killed_worker_is_the_sandboxs_fault_and_replaced(sandbox):
+async def test_a_program_whose_process_is_killed_broke_and_the_next_one_runs(sandbox):
     async def answer(function, args, kwargs):
-        for pid in workers():
-            os.kill(pid, signal.SIGKILL)
+        for host in sandbox._all:
+            os.kill(host.pid, signal.SIGKILL)
 
-    with pytest.raises(SandboxBroken):
+    with pytest.raises(ProgramBroke, match="ended while it ran"):
         await run(sandbox, "tool()", answer, ["tool"])
     assert (await run(sandbox, "1")).value == 1
 
 
-def workers() -> list[int]:
-    """Processes named monty whose parent we are."""
+async def test_a_program_whose_interpreter_is_killed_broke_and_the_next_one_runs(sandbox):
+    async def answer(function, args, kwargs):
+        for host in sandbox._all:
+            for pid in children(host.pid):
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(ProgramBroke, match="interpreter ended"):
+        await run(sandbox, "tool()", answer, ["tool"])
+    assert (await run(sandbox, "1")).value == 1
+
+
+COLLIDING = "{n * (2 ** 61 - 1): 1 for n in range(60000)}"
+HOSTILE = {
+    "returns numbers that collide": COLLIDING,
+    "passes numbers that collide": f"tool({COLLIDING})",
+    "names arguments that collide": f"tool(x=[{COLLIDING}])",
+}
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_what_overruns_its_host_is_killed_while_everybody_else_goes_on(source):
+    """In our own process such a mapping took a minute to make, and nothing else ran."""
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    sandbox = Sandbox(limits=Limits(turn_seconds=0.5, total_seconds=1.0, grace_seconds=0.5), max_programs=1)
+    beside = asyncio.create_task(others())
+    try:
+        with pytest.raises(ProgramFailed):
+            await run(sandbox, source, nobody, ["tool"])
+        assert turns > 20
+        assert (await run(sandbox, "1")).value == 1
+    finally:
+        beside.cancel()
+        await sandbox.close()
+
+
+UNFIT = {
+    "too many values": ("[0] * 30000", "more than 20,000 values"),
+    "too long": ("'a' * 300000", "larger than 262,144 bytes"),
+    "too long beyond ASCII": ("'ж' * 140000", "larger than 262,144 bytes"),
+    "too long together": ("['a' * 20000 for _ in range(20)]", "larger than 262,144 bytes"),
+    "too long a key": ("{'a' * 300000: 1}", "larger than 262,144 bytes"),
+    "too deep": ("x = 1\nfor _ in range(100): x = [x]\nx", "nested deeper than 64"),
+    "shared until it explodes": (
+        "x = [1]\nfor _ in range(40): x = [x, x]\nx",
+        "more than 20,000|killed|Memory|ended",
+    ),
+    "a number beyond 64 bits": ("2 ** 70", "beyond 64 bits"),
+    "a key beyond 64 bits": ("{2 ** 5000: 1}", "beyond 64 bits"),
+    "no number": ("float('nan')", "not a JSON number"),
+    "no JSON": ("b'x'", "not JSON"),
+    "a mapping's key": ("{(1, 2): 3}", "as key"),
+}
+
+
+@pytest.mark.parametrize(("source", "told"), UNFIT.values(), ids=UNFIT.keys())
+async def test_what_does_not_fit_through_the_border_is_refused_in_words(sandbox, source, told):
+    with pytest.raises(ProgramFailed, match=told):
+        await run(sandbox, source)
+
+
+async def test_what_does_not_fit_as_an_argument_can_be_caught_and_is_not_sent(sandbox):
+    source = "try:\n    tool([0] * 30000)\nexcept TypeError as error:\n    told = str(error)\ntold"
+    told = (await run(sandbox, source, nobody, ["tool"])).value
+    assert told == "an argument of tool cannot be sent: it holds more than 20,000 values; hand over less"
+
+
+async def test_what_comes_over_is_plain_json(sandbox):
+    source = "import datetime\n[(1, 2), {3}, {1: 'a', None: 'b'}, datetime.date(2026, 1, 2), '\\ud83d'[:1]]"
+    assert (await run(sandbox, source)).value == [[1, 2], [3], {"1": "a", "null": "b"}, "2026-01-02", "\ufffd"]
+
+
+async def test_a_result_that_is_too_large_is_told_and_not_given(sandbox):
+    async def answer(function, args, kwargs):
+        return "x" * 300_000
+
+    source = "try:\n    tool()\nexcept Exception as error:\n    told = str(error)\ntold"
+    assert "was carried out, but its result of 300,002 bytes" in (await run(sandbox, source, answer, ["tool"])).value
+
+
+async def test_results_are_bounded_together_and_no_further_call_is_made():
+    """Forty-eight results of 190 kB in one program were more than its journal could hold."""
+    made = 0
+
+    async def answer(function, args, kwargs):
+        nonlocal made
+        made += 1
+        return "x" * 190_000
+
+    sandbox = Sandbox(max_programs=1)
+    try:
+        with pytest.raises(ProgramFailed, match="calls and their answers have more than 2,097,152 bytes already"):
+            await run(sandbox, "kept = [tool() for _ in range(48)]", answer, ["tool"])
+    finally:
+        await sandbox.close()
+    assert made == 12  # the twelfth brings it over the bound
+
+
+async def test_a_host_inherits_no_secret_and_is_confined(sandbox, monkeypatch):
+    monkeypatch.setenv("HIL_SECRET_OF_OURS", "hunter2")
+    await run(sandbox, "1")
+    (host,) = sandbox._all
+    for pid in (host.pid, *children(host.pid)):
+        assert b"HIL" not in Path(f"/proc/{pid}/environ").read_bytes()
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"Max address space +1073741824 +1073741824", limits)
+        assert os.getpriority(os.PRIO_PROCESS, pid) >= 10
+
+
+def test_hosts_end_with_a_process_that_is_killed():
+    program = textwrap.dedent(
+        """
+        import asyncio, os, signal
+        from agents.sandbox import Sandbox
+
+        async def main():
+            sandbox = Sandbox()
+            async def answer(*call):
+                print(*(host.pid for host in sandbox._all), flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            await sandbox.run("tool()\\nwhile True: pass", functions=["tool"], answer=answer)
+
+        asyncio.run(main())
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env={**os.environ})
+    pid = int(ended.stdout)
+    for _ in range(600):
+        if not running(pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the host is still there")
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(parent: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            rest = stat.read_text().rpartition(")")[2]
         except OSError:
             continue
-        if name == "monty" and int(rest.split()[1]) == os.getpid():
+        if int(rest.split()[1]) == parent:
             found.append(int(stat.parent.name))
     return found
