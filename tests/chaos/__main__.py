@@ -116,6 +116,7 @@ def main() -> int:
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--rounds", type=int, help="with --brokers 3: faults of each kind; unless given, 30 in all")
     parser.add_argument("--starts", type=int, default=50, help="with --brokers 3: of each processor, each way")
+    parser.add_argument("--seconds", type=float, help="with --brokers 3: begin no other kind of fault after so long")
     parser.add_argument("--add", action="store_true", help="with --brokers 3: add to the results that are there")
     parser.add_argument("--kills", type=int, default=200, help=f"in all; {', '.join(KILLING)} share them")
     parser.add_argument("--kinds", default="intake,conversations,nodes", help="of workers to kill, in turns")

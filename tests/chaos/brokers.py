@@ -19,8 +19,6 @@ WORKERS = {"intake": 1, "conversations": 1, "nodes": 2, "ledger": 1, "projector"
 PARTITIONS = 6
 CLEAR_S = 240.0
 """How long a fault may leave a message unanswered before the round is given up."""
-STEADY_S = 4.0
-"""Load without a fault before each one."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,8 @@ class Faults:
     oracle: Stock
     random: random.Random
     report: Callable[[str], None]
+    steady_s: float = 4.0
+    """Load without a fault before each one."""
     rounds: list[Round] = field(default_factory=list)
 
     @property
@@ -68,7 +68,7 @@ class Faults:
     async def round(self, kind: str, seconds: float | None = None) -> Round:
         """One fault of a kind, from a quiet state to the next quiet state. `seconds`: instead of those of the kind."""
         await self._settled()
-        await asyncio.sleep(STEADY_S)
+        await asyncio.sleep(self.steady_s)
         number = len(self.rounds)
         began = time.monotonic()
         fault, usual = KINDS[kind]

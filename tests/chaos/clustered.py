@@ -11,6 +11,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -64,6 +65,9 @@ async def chaos(given: argparse.Namespace, parts: list[str], report: Callable[[s
             async with at_work(oracle):
                 faults = Faults(fleet, oracle, random.Random(given.seed), report)
                 for part in parts:
+                    if given.seconds and time.monotonic() - began > given.seconds:
+                        report(f"time is up: no {part}")
+                        continue
                     if part == "starts":
                         for kind, broken in ((kind, broken) for kind in STARTED for broken in BROKEN):
                             report(f"{given.starts} starts of {kind}{f', {broken}' if broken else ''}")
@@ -141,6 +145,7 @@ def save(outcome: Outcome, path: Path, *, add: bool) -> None:
 
 
 def main(given: argparse.Namespace, results: Path, report: Callable[[str], None]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing that was started stays behind
     parts = given.only.split(",") if given.only else list(KINDS)
     outcome = asyncio.run(chaos(given, parts, report))
     table(outcome)
