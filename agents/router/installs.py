@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -22,6 +23,8 @@ UNKNOWN_CONTEXT = 32_768
 UNKNOWN_LATENCY_MS = 1_500
 UNKNOWN_QUALITY = 7.0
 """What is expected of a model that only the environment names. Say better in catalog.yaml."""
+_SPEECHLESS = re.compile(r"embed|rerank|whisper|\btts|speech|moderation|dall-e|image|guard|\bbge\b|\bvae\b|diffusion", re.I)
+"""Names of models that an endpoint lists beside those that chat."""
 NO_LIMIT_MS = 600_000
 """Who names the one model there is has accepted how fast it is."""
 
@@ -53,6 +56,23 @@ def installed(catalogue: Catalogue, *, providers: Collection[str], named: Mappin
         fitting = _at_known_endpoints(catalogue, providers, chosen)
     limitless = {*chosen} if LOCAL not in providers and REHEARSAL not in providers else {*fitting}
     return _with_primaries(catalogue, fitting, limitless)
+
+
+def chosen_of(names: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
+    """Profile → one of the `names` that an endpoint says it has. Empty when none of them answers in words.
+
+    Of those the catalogue knows the quickest is fast and the best powerful; where it knows none, the first serves all.
+    """
+    speaking = [name for name in names if not _SPEECHLESS.search(name)]
+    known = {name: model for name in speaking if (model := catalogue.find(name)) is not None}
+    if not known:
+        return dict.fromkeys(NAMED, speaking[0]) if speaking else {}
+    by_quality = sorted(known, key=lambda name: known[name].quality)
+    return {
+        "fast": min(known, key=lambda name: known[name].latency_ms),
+        "balanced": by_quality[len(by_quality) // 2],
+        "powerful": by_quality[-1],
+    }
 
 
 def _at_own_endpoint(catalogue: Catalogue, chosen: Mapping[str, str]) -> dict[str, tuple[Model | Unpriced, ...]]:

@@ -25,6 +25,7 @@ from connectors.settings import Settings
 from schemas.events import NodeTask
 from schemas.workflow.definition import Node
 from streams.app.announcing import said
+from streams.app.own_endpoint import with_named_models
 from streams.definitions import Workflow
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,12 @@ class Calls:
 @asynccontextmanager
 async def open_calls(settings: Settings, registry: Registry) -> AsyncIterator[Calls]:
     """Open the providers the environment configures. Raises Fatal or CatalogueError, in words."""
+    listed = Catalogue.load(settings.catalog)
+    settings, words = await with_named_models(settings, listed)
+    for line in words:
+        log.warning("%s", line)
     environ = settings.environment()
-    catalogue = configured(Catalogue.load(settings.catalog), environ)
+    catalogue = configured(listed, environ)
     # An endpoint of one's own for which nobody names a model is taken to be the rehearsal's: `hil up` makes it so.
     async with providers(environ, settings.llm_base_url) as opened:
         if not opened:

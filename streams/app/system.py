@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from agents.router.catalogue import Catalogue
 from connectors.cli.ports import Addresses, CannotGoOn, Gateway, PublishedWorkflow, Report
 from connectors.embedded import Embedded
 from connectors.kafka import admin
@@ -26,6 +27,7 @@ from schemas.shown import without_credentials
 from streams.app import publishing
 from streams.app.gateway import KafkaGateway
 from streams.app.knowledge import knowledge
+from streams.app.own_endpoint import with_named_models
 from streams.app.processors import ALL, Running, clock_ms, database_of, kafka_of, running
 from streams.app.stand_ins import stand_ins
 from streams.app.words import in_words
@@ -85,6 +87,10 @@ class Application:
             instance=self._settings.instance or _instance_of(self._settings.data),
         )
         settings, stand_in = await _with_stand_ins(settings, stack, report)
+        if settings.llm_base_url and not stand_in:
+            settings, words = await with_named_models(settings, Catalogue.load(settings.catalog))
+            for line in words:
+                report(line)
         inside = Application(settings)
         await inside.create_topics()
         await inside.migrate()

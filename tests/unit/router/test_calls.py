@@ -18,6 +18,7 @@ from schemas.events import NodeTask
 from schemas.workflow.definition import WorkflowDefinition
 from streams.app.calls import Calls, open_calls
 from streams.definitions import Definitions, Workflow, published
+from tests.unit.llm.misbehaving import HANG_UP, Asked, answer, serving
 from tests.unit.router.worlds import Scripted
 
 AGENT = "simple_response_generator"
@@ -87,8 +88,57 @@ async def test_without_any_provider_the_start_says_what_to_set():
             pass
 
 
+async def chosen_at(names: Any, models: dict[str, str] | None = None) -> tuple[dict[str, str], list[Asked]]:
+    """Profile → what would be asked for at an endpoint of one's own that lists these; and what the endpoint was asked."""
+    sent = names
+    if isinstance(names, list):
+        sent = answer({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+    async with serving(sent) as server:
+        settings = Settings(llm_base_url=f"{server.url}/v1", llm_api_key="sk-own", models=models or {})
+        async with open_calls(settings, builtin.registry()) as calls:
+            found = {}
+            for profile in ("fast", "balanced", "powerful"):
+                decision = calls.router.decide(ChatRequest(profile, (ChatMessage("user", "Hello"),)), CallContext())
+                assert decision.chosen is not None
+                found[profile] = decision.chosen.model.wire
+        return found, server.asked
+
+
 async def test_the_rehearsals_models_are_served_at_the_endpoint_of_hil_up():
-    async with open_calls(Settings(llm_base_url="http://127.0.0.1:9/v1"), builtin.registry()) as calls:
-        decision = calls.router.decide(ChatRequest("fast", (ChatMessage("user", "Hello"),)), CallContext())
-    assert decision.chosen is not None
-    assert decision.chosen.model.name == "rehearsal-fast"
+    found, _ = await chosen_at(["rehearsal-fast", "rehearsal-balanced", "rehearsal-powerful"])
+    assert found == {profile: f"rehearsal-{profile}" for profile in found}
+
+
+async def test_the_one_model_of_an_endpoint_of_ones_own_serves_every_profile_and_its_key_is_sent():
+    found, asked = await chosen_at(["nomic-embed-text", "llama3:8b", "bge-reranker"])
+    assert set(found.values()) == {"llama3:8b"}
+    assert [(each.path, each.headers["authorization"]) for each in asked] == [("/v1/models", "Bearer sk-own")]
+
+
+async def test_of_models_the_catalogue_knows_each_profile_gets_its_own():
+    found, _ = await chosen_at(["gpt-4", "gpt-3.5-turbo", "gpt-4-turbo-preview"])
+    assert found == {"fast": "gpt-3.5-turbo", "balanced": "gpt-4-turbo-preview", "powerful": "gpt-4"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (answer({"error": {"message": "No connected db."}}, 400), "it answered 400: No connected db."),
+        (answer({"error": "no such route"}, 404), "404"),
+        (answer(b"<html>"), "does not say which models it has"),
+        (answer({"data": []}), "does not say which models it has"),
+        (HANG_UP, "does not say which models it has"),
+    ],
+    ids=["refused", "no list", "web page", "nothing", "gone"],
+)
+async def test_an_endpoint_that_lists_nothing_is_asked_for_any_model_and_the_start_says_so(sent, words, caplog):
+    found, _ = await chosen_at(sent)
+    assert set(found.values()) == {"default"}
+    assert words in caplog.text
+    assert "Set HIL_MODEL_FAST" in caplog.text
+
+
+async def test_a_model_the_endpoint_does_not_have_is_said_with_the_setting_that_names_it(caplog):
+    found, _ = await chosen_at(["llama3:8b"], {"fast": "llama4"})
+    assert found["fast"] == "llama4"
+    assert "has no model llama4, which HIL_MODEL_FAST names: it has llama3:8b" in caplog.text
