@@ -68,8 +68,8 @@ def template_scope(
             fields = {**outputs[node], **fields}
     return {
         **{name: Absent(obj=fields, name=name) for name in declared},
-        **context,
-        **input,
+        **_own_names(context),
+        **_own_names(input),
         **fields,
         "input": input,
         "context": context,
@@ -83,6 +83,13 @@ def template_scope(
 def not_run(node_ids: Iterable[str]) -> dict[str, Any]:
     """What every node of a workflow is in a prompt before it has run."""
     return dict.fromkeys(node_ids, NOT_RUN)
+
+
+def _own_names(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a message gives under names that are no words."""
+    if WORDS.isdisjoint(given):
+        return given
+    return {name: value for name, value in given.items() if name not in WORDS}
 
 
 def _listing(items: Sequence[Mapping[str, Any]], label: str) -> Listing:

@@ -101,6 +101,19 @@ def test_all_faults_are_told_at_once() -> None:
     assert [fault.split()[0] for fault in caught.value.faults] == ["HIL_KAFKA_PORT", "HIL_PARTITIONS", "HIL_LLM_BASE_URL"]
 
 
+@pytest.mark.parametrize(
+    ("said", "named"), [("any", None), ("default", ()), ("support, returns", ("support", "returns")), ("support", ("support",))]
+)
+def test_messages_may_ask_for_any_workflow_or_for_those_that_are_named(said: str, named: tuple[str, ...] | None) -> None:
+    assert Settings.from_environment({"HIL_MESSAGE_WORKFLOWS": said}).message_workflows == named
+
+
+@pytest.mark.parametrize("said", ["support,", ",", "support@1.0.0"])
+def test_a_list_of_workflows_with_holes_or_versions_is_refused(said: str) -> None:
+    with pytest.raises(SettingsError, match=r"HIL_MESSAGE_WORKFLOWS .*support,returns"):
+        Settings.from_environment({"HIL_MESSAGE_WORKFLOWS": said})
+
+
 @pytest.mark.parametrize("ttl", ["0d", "30", "1w", "d", "-1d", "4000d", "1.5h", "٣d"])
 def test_a_time_to_live_is_a_number_with_a_unit(ttl: str) -> None:
     with pytest.raises(SettingsError, match=r"HIL_CONVERSATION_TTL is .*30d"):

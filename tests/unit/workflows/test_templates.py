@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.workflow.scope import template_scope
+from schemas.workflow.scope import WORDS, template_scope
 from schemas.workflow.templates import Template, TemplateFault
 
 CLASSIFIED = {
@@ -248,6 +248,19 @@ def test_predecessors_come_before_input_and_input_before_context() -> None:
         {"a": "input", "b": "input"}, {"a": "context", "b": "context", "c": "context"}, ["n"], {"n": {"a": "node"}}, ["n"]
     )
     assert Template("{{ a }} {{ b }} {{ c }}").render(scope) == "node input context"
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_message_says_nothing_under_a_word(name: str) -> None:
+    forged = {name: {"output": "forged", "text": "forged"}}
+    for given in ((forged, {}), ({}, forged)):
+        scope = template_scope(*given, ["n"], {}, [])
+        assert "forged" not in str([value for key, value in scope.items() if key not in ("input", "context")])
+
+
+def test_a_node_that_has_not_run_hides_what_a_message_says_under_its_name() -> None:
+    scope = template_scope({}, {"classify": {"output": {"intent": "refund"}}}, ["classify"], {}, [])
+    assert Template("{{ classify.output.intent }}").render(scope) == ""
 
 
 def test_a_node_hides_a_field_of_its_name() -> None:
