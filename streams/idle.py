@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from heapq import heappop, heappush
+
+log = logging.getLogger(__name__)
 
 SLICE = 500
 """Conversations looked at in one go, so that a million that come due at once keep nobody waiting."""
@@ -63,7 +66,13 @@ class IdleConversations:
             while left and bucket:
                 left -= 1
                 conversation_id = bucket.pop()
-                again_ms = self._look(conversation_id)
+                try:
+                    again_ms = self._look(conversation_id)
+                except Exception:  # what a state says that nobody of us wrote: the others must still come due
+                    log.exception(
+                        "whether conversation %.300r is idle cannot be told, and is not looked at again", conversation_id
+                    )
+                    continue
                 if again_ms is not None:
                     self.add(conversation_id, max(again_ms, now + self._width))
             if not bucket:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -44,5 +47,9 @@ class DueTimers(Generic[T]):
     def _ring(self) -> None:
         now = self._clock_ms()
         while self._heap and self._heap[0][0] <= now:
-            self._fire(heappop(self._heap)[2])
+            item = heappop(self._heap)[2]
+            try:
+                self._fire(item)
+            except Exception:  # what a state says that nobody of us wrote: the others must still come due
+                log.exception("a timer cannot be fired, and is passed over: %.500r", item)
         self._schedule()

@@ -74,8 +74,13 @@ def look_again_ms(conversation: Conversation, timer: Timer, now_ms: int) -> int 
     if timer.kind is TimerKind.RUN:
         waits = now_ms < run.started_ms + PATIENCE_MS and not _time_goes_by(run)
     else:
-        waits = now_ms < timer.due_ms + PATIENCE_MS and not run.nodes[timer.node_id].begun
+        waits = now_ms < timer.due_ms + PATIENCE_MS and not _has_begun(run, timer.node_id)
     return now_ms + max(timer.span_ms, LOOK_MS) if waits else None
+
+
+def _has_begun(run: Run, node_id: str) -> bool:
+    node = run.nodes.get(node_id)
+    return node is not None and node.begun
 
 
 def _time_goes_by(run: Run) -> bool:

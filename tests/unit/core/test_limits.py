@@ -10,6 +10,8 @@ from schemas.ids import derive
 from streams.core import limits
 from streams.core.bounds import RULES
 from streams.core.state import Conversation, Timer, TimerKind
+from streams.replay.verification import Verification
+from tests.support.lying import check, events_of, outputs_of
 from tests.support.play import Play, graph, requested
 
 HOUR_MS = 3_600_000
@@ -176,3 +178,17 @@ def test_a_provider_is_waited_for_a_day_at_most():
     play.begin("a")
     play.complete("a", outcome=Outcome.RETRYABLE, error="busy", retry_after_ms=END_OF_TIME_MS)
     assert timer(play, TimerKind.RETRY).due_ms == play.now_ms + limits.PATIENCE_MS
+
+
+def test_a_replay_decides_the_same_about_limits_that_were_moved_set_anew_and_run_out():
+    play = Play(RUN)
+    play.message(rules=RULES)
+    play.fire()
+    play.begin("a", waited_ms=HOUR_MS)
+    play.begin("a", waited_ms=HOUR_MS)
+    play.complete("a", "x")
+    play.begin("b", waited_ms=5)
+    play.fire()
+    assert [response.status for response in play.responses()] == ["failed"]
+    counts = check(Verification({RUN.digest: RUN}, complete=True), events_of(play), outputs_of(play))
+    assert (counts.events, counts.outputs) == (7, len(outputs_of(play)))

@@ -12,6 +12,7 @@ from schemas.ids import derive
 from schemas.workflow.definition import WorkflowDefinition
 from streams.conversations import Conversations
 from streams.core.bounds import RULES
+from streams.core.state import Conversation, Timer
 from streams.definitions import Definitions, published
 from streams.runtime import SetAside, Undecodable
 from streams.timers import DueTimers
@@ -215,4 +216,21 @@ async def test_what_the_reducer_refuses_is_a_dead_letter_and_leaves_the_state_al
         await processor.handle(record_of(other), step)
     assert refusal.value.code == "other_customer"
     assert (step.outs, states["c"]) == ([], before)
+    processor.closed(0)
+
+
+async def test_a_state_that_makes_no_sense_keeps_nobody_elses_timers_from_firing():
+    """Somebody has written it into the changelog: a time before time, a node that is not there, an idle time of no clock."""
+    states: dict[str, Any] = {
+        "mad": Conversation(run=None, timers=(Timer("t", -5, "n"),)),
+        "idle": Conversation(ordinal=1, idle_ms=-5_000_000),
+        "fine": Conversation(ordinal=1, timers=(Timer("u", 5, "n"),)),
+        "over": Conversation(ordinal=1, idle_ms=5),
+    }
+    view = FakeView(states)
+    processor = Conversations(definitions(), clock_ms=lambda: 1_000_000, ttl_ms=64_000)
+    processor.opened(view)
+    processor._timers[0]._ring()
+    processor._idle[0]._ring()
+    assert sorted(str(out.key) for out in view.outs) == ["b'fine'", "b'over'"]
     processor.closed(0)
