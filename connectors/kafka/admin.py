@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,6 +19,8 @@ from schemas import topics as names
 from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
 
 LEADER_SECONDS = 60.0
+ANSWER_SECONDS = 20.0
+CREATE_MS = 5_000
 CHANGELOGS = {
     names.CONVERSATION_STATE: names.CONVERSATION_EVENTS,
     **{names.journal_of(tasks): tasks for tasks in names.TASK_TOPICS.values()},
@@ -57,13 +61,14 @@ async def create_topics(
     `replication`: copies of each partition; None means as many as there are brokers, at most three.
     """
     async with connected(bootstrap) as admin:
-        brokers = len((await admin.describe_cluster())["brokers"])
+        brokers = len((await _answered(admin.describe_cluster))["brokers"])
         copies = replication or min(3, brokers)
-        there = set(await admin.list_topics())
+        there = set(await _answered(admin.list_topics))
         missing = [topic for topic in topics.values() if topic.name not in there]
         created = []
         if missing:
-            answer = await admin.create_topics([_new(topic, partitions, copies) for topic in missing])
+            wanted = [_new(topic, partitions, copies) for topic in missing]
+            answer = await _answered(partial(admin.create_topics, wanted, timeout_ms=CREATE_MS))
             for name, code, words in answer.topic_errors:
                 error = for_code(code)
                 if error is TopicAlreadyExistsError:  # somebody else was quicker
@@ -80,11 +85,13 @@ async def create_topics(
 async def check_topics(bootstrap: str, *, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
     """What differs from `topics` on the broker, in words, each with its remedy. Empty: all is as it should be."""
     async with connected(bootstrap) as admin:
-        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]}
+        known = await _answered(admin.describe_topics)
+        found = {topic["topic"]: len(topic["partitions"]) for topic in known if not topic["error_code"]}
         there = [name for name in topics if name in found]
         described = {}
         if there:
-            for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in there]):
+            resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in there]
+            for answer in await _answered(partial(admin.describe_configs, resources)):
                 for code, words, _, name, entries in answer.resources:
                     if code:
                         raise TopicsError(f"The settings of topic {name} cannot be read: {words or for_code(code).description}")
@@ -130,6 +137,18 @@ def mismatches(topics: Mapping[str, Topic], described: Mapping[str, Described]) 
     return faults
 
 
+async def _answered(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Asked again while the broker that was asked is gone, or knows too little yet: all of it may be repeated."""
+    last = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return await ask()
+        except (KafkaError, TimeoutError) as error:
+            if (isinstance(error, KafkaError) and not error.retriable) or time.monotonic() > last:
+                raise
+        await asyncio.sleep(0.2)
+
+
 async def answers(bootstrap: str) -> bool:
     """Whether a broker takes requests at `bootstrap` now. Quiet: meant to be asked until it does."""
     host, _, port = bootstrap.split(",")[0].rpartition(":")
@@ -148,7 +167,7 @@ async def answers(bootstrap: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIterator[Any]:
+async def connected(bootstrap: str, *, patience_seconds: float = 10) -> AsyncIterator[Any]:
     """An admin client of `bootstrap`. Raises KafkaUnreachableError, also when the broker goes away meanwhile."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(patience_seconds * 1000))
     try:
@@ -161,12 +180,31 @@ async def connected(bootstrap: str, *, patience_seconds: float = 30) -> AsyncIte
                     raise TopicsError(f"Kafka at {bootstrap} refused: {error}") from error
                 # What the client says when it cannot connect holds addresses in its own notation, which we have said better.
                 why = "" if isinstance(error, KafkaConnectionError) else f" ({type(error).__name__})"
+                if "," in bootstrap:
+                    why = f" ({await _each(bootstrap)})"
                 raise KafkaUnreachableError(
                     f"No Kafka answers at {bootstrap}{why}: start it, correct HIL_KAFKA_BOOTSTRAP, or unset it to use the "
                     "embedded one."
                 ) from error
     finally:
         await admin.close()
+
+
+async def _each(bootstrap: str) -> str:
+    """What is at each address, in words."""
+
+    async def at(address: str) -> str:
+        host, _, port = address.strip().rpartition(":")
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), 2)
+        except ConnectionRefusedError:
+            return f"{address} refuses connections"
+        except (OSError, TimeoutError, ValueError):
+            return f"{address} cannot be reached"
+        writer.close()
+        return f"{address} takes connections and does not answer"
+
+    return "; ".join(await asyncio.gather(*map(at, bootstrap.split(","))))
 
 
 @contextlib.contextmanager
@@ -198,7 +236,7 @@ async def _led(admin: Any, wanted: list[str]) -> None:
     try:
         async with asyncio.timeout(LEADER_SECONDS):
             while True:
-                for topic in await admin.describe_topics():
+                for topic in await _answered(admin.describe_topics):
                     if topic["partitions"] and not topic["error_code"]:
                         led = all(part["leader"] >= 0 and part["error_code"] in (0, 9) for part in topic["partitions"])
                         (waiting.discard if led else waiting.add)(topic["topic"]) if topic["topic"] in wanted else None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agents.router.breakers import ModelState
@@ -14,6 +14,8 @@ from agents.router.health import Health
 from agents.router.router import Router
 from connectors.cli.ports import CannotGoOn, Report
 from connectors.metrics import MetricsError, serving
+from streams.runtime import Fetching
+from streams.runtime.broker.unread import Unread
 
 STATE_VALUES: dict[ModelState, int] = {"closed": 0, "half_open": 1, "cooling": 2, "open": 3}
 """As in the view `circuit_breaker_state`."""
@@ -32,6 +34,10 @@ class Measures:
         asked = [model.name for model in router.models.values() if model.provider in router.providers]
         self.registry.register(HealthMetrics(router.health, asked, router.providers))
 
+    def watch_reading(self, fetching: Fetching) -> None:
+        """Whether every partition that is wanted is read."""
+        self.registry.register(ReadingMetrics(fetching.unread))
+
 
 @asynccontextmanager
 async def measuring(address: str, report: Report) -> AsyncIterator[Measures]:
@@ -43,6 +49,21 @@ async def measuring(address: str, report: Report) -> AsyncIterator[Measures]:
             yield measures
     except MetricsError as error:
         raise CannotGoOn(str(error)) from error
+
+
+class ReadingMetrics(Collector):
+    """Partitions that are wanted and have not been read for a second: more than none is a fault, of brokers or of ours."""
+
+    def __init__(self, unread: Unread) -> None:
+        self._unread = unread
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "kafka_partitions_unread", "Partitions wanted and not read at the moment.", value=self._unread.now
+        )
+        yield CounterMetricFamily(
+            "kafka_partitions_left_unread", "How often a wanted partition was not read for a second.", value=self._unread.total
+        )
 
 
 class HealthMetrics(Collector):

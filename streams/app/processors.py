@@ -30,6 +30,7 @@ from streams.journal import ExecutionCodec
 from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
+from streams.runtime.patience import BROKER_S
 from streams.wire import incoming
 
 if TYPE_CHECKING:
@@ -59,16 +60,19 @@ class Running:
 
     definitions: Definitions
     followed: FollowedTopic
+    fetching: Fetching
     tasks: list[asyncio.Task[None]]
 
     async def until_failure(self) -> None:
         """Raise what the first processor to fail failed with; its name says which."""
         followed = asyncio.create_task(self.followed.failed(), name="workflow.definitions")
         try:
-            done, _ = await asyncio.wait([*self.tasks, followed], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*self.tasks, followed, self.fetching.failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
             followed.cancel()
-        for task in done:
+        if self.fetching.failed in done:
+            raise CannotGoOn(f"stopped: {self.fetching.failed.exception()}")
+        for task in (each for each in done if isinstance(each, asyncio.Task)):
             if (error := task.exception()) is not None:
                 raise CannotGoOn(f"{task.get_name()} stopped: {error}") from error
 
@@ -97,7 +101,7 @@ async def running(
     `workshop`: another one than that of real models and tools, for measuring the engine alone.
     """
     bootstrap = kafka_of(settings)
-    if faults := await admin.check_topics(bootstrap):
+    if faults := await _checked(bootstrap, report):
         raise CannotGoOn("the topics are not as the processors need them:\n" + "\n".join(faults))
     async with AsyncExitStack() as stack:
         definitions, followed = await stack.enter_async_context(follow_definitions(bootstrap, report))
@@ -112,16 +116,31 @@ async def running(
             from streams.app.measuring import measuring  # who serves none need not wait for the imports
 
             measures = await stack.enter_async_context(measuring(settings.metrics, report))
+            measures.watch_reading(fetching)
         builder = _Builder(settings, bootstrap, definitions, publisher, fetching, workshop, measures, report, stack)
         runtimes = [runtime for name in names for runtime in await builder.build(name)]
         tasks = [asyncio.create_task(runtime.run(), name=name) for name, runtime in runtimes]
         stack.push_async_exit(_stopping(runtimes, tasks))
-        state = Running(definitions, followed, tasks)
+        state = Running(definitions, followed, fetching, tasks)
         await _until_ready(state, [runtime for _, runtime in runtimes])
         _settle_memory()
         tidying = asyncio.create_task(_tidy())
         stack.callback(tidying.cancel)
         yield state
+
+
+async def _checked(bootstrap: str, report: Report) -> list[str]:
+    """What is wrong with the topics. No broker may answer yet: processors and brokers are often started together."""
+    clock = asyncio.get_running_loop()
+    last = clock.time() + BROKER_S
+    while True:
+        try:
+            return await admin.check_topics(bootstrap)
+        except admin.KafkaUnreachableError as error:
+            if clock.time() >= last:
+                raise
+            report(f"waiting for Kafka, at most {last - clock.time():.0f} s more: {error}")
+            await asyncio.sleep(1)
 
 
 def _settle_memory() -> None:

@@ -32,7 +32,7 @@ from streams.app.processors import ALL, Running, clock_ms, database_of, kafka_of
 from streams.app.stand_ins import stand_ins
 from streams.app.words import in_words
 from streams.definitions import UnknownWorkflow
-from streams.runtime import Publisher
+from streams.runtime import Publisher, use_patient_clients
 from streams.wire import outgoing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +50,7 @@ class Application:
     """One per process."""
 
     def __init__(self, settings: Settings) -> None:
+        use_patient_clients()
         self._settings = settings
         self._running: Running | None = None
         self._embedded: Embedded | None = None

@@ -14,7 +14,8 @@ from mode import Service
 from schemas import topics
 from streams.ledger.tables import LedgerAssignor, LedgerTable, LedgerTables, Takeover
 from streams.ledger.transport import DirectTransport, SilentMonitor
-from streams.runtime import Record
+from streams.runtime import Record, use_patient_clients
+from streams.runtime.patience import BROKER_S
 from streams.runtime.tolerant import tolerate_header_names
 
 TABLES = (topics.LEDGER_CALLS, topics.LEDGER_ACTIONS, topics.LEDGER_ENDINGS)
@@ -58,6 +59,7 @@ def build(
 ) -> tuple[LedgerApp, dict[str, LedgerTable]]:
     """The app, not started, and its tables by the name of their changelog. `count` is given each record, and must not raise."""
     tolerate_header_names()
+    use_patient_clients()
     app = LedgerApp(
         settings.group,
         broker=[f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")],
@@ -71,7 +73,7 @@ def build(
         broker_client_id=settings.client_id,
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
-        broker_request_timeout=max(30.0, 2 * settings.session_timeout_ms / 1000),
+        broker_request_timeout=BROKER_S,
         broker_max_poll_records=2_000,
         consumer_group_instance_id=settings.instance,
         consumer_auto_offset_reset="earliest",

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from streams.ledger.app import LedgerSettings
 from streams.ledger.fold import Total
-from streams.ledger.session import Session, Stalled
+from streams.ledger.session import FaustStopped, Session, Stalled
 from streams.runtime import Fenced, Publisher, RuntimeFailed
 from streams.runtime.closing import came
+from streams.runtime.patience import BROKER_S
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Ledger:
     async def run(self) -> None:
         """Returns after `stop`; raises what ended it. Every beginning is a fresh app, which restores its tables."""
         self._running = True
+        clock = asyncio.get_running_loop()
+        well_at = clock.time()
         try:
             while not self._stopping.is_set():
                 self._session = Session(self._settings, self._publisher, self._ready)
@@ -43,7 +46,13 @@ class Ledger:
                     await self._session.run(self._stopping)
                 except (Fenced, Stalled) as reason:
                     _log.warning("beginning anew: %s", reason)
-                    await asyncio.sleep(PAUSE_S)
+                except FaustStopped as reason:
+                    if self._session.was_ready:
+                        well_at = clock.time()
+                    if clock.time() - well_at > BROKER_S or not reason.of_brokers:
+                        raise
+                    _log.warning("beginning anew: %s", reason)
+                await asyncio.sleep(PAUSE_S)
         finally:
             self._ended.set()
 

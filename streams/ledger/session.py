@@ -18,6 +18,7 @@ from streams.ledger.fold import Total, rollup
 from streams.ledger.tables import END
 from streams.runtime import Fenced, Outgoing, Publisher, Record, RuntimeFailed, Transactions
 from streams.runtime.closing import close, end
+from streams.runtime.reading import of_brokers
 from streams.runtime.transaction import ends, first_from, positions
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,15 @@ class Stalled(Exception):
     """Faust does not go on though there is work: a rebalance it has lost track of, say."""
 
 
+class FaustStopped(RuntimeFailed):
+    """Faust has ended by itself."""
+
+    def __init__(self, words: str, *, of_brokers: bool) -> None:
+        """`of_brokers`: because of what a broker did or did not do, so that it may work when begun anew."""
+        super().__init__(words)
+        self.of_brokers = of_brokers
+
+
 class Session:
     """One life of the app, from joining the group to leaving it."""
 
@@ -34,6 +44,7 @@ class Session:
         self._settings = settings
         self._publisher = publisher
         self._ready = ready
+        self.was_ready = False
         self._app, self._tables = build(settings, self, self._count)
         self.counter = Counter(
             {name: self._tables[name] for name in TABLES}, self._tables[PAGES], clock_ms=lambda: time.time_ns() // 1_000_000
@@ -106,6 +117,7 @@ class Session:
         """Faust has read the changelogs; it goes back to the committed positions next."""
         for number, due in self._due_at.items():
             self.counter.take_over(number, due)
+        self.was_ready = True
         self._ready.set()
 
     def _count(self, record: Record) -> None:
@@ -143,7 +155,8 @@ class Session:
         await self._app.start()
         await self._app.wait_until_stopped()
         reason = self._app.crash_reason
-        raise RuntimeFailed(f"{self._settings.group}: Faust stopped: {reason!r}") from reason
+        words = f"{self._settings.group}: Faust stopped: {reason!r}"
+        raise FaustStopped(words, of_brokers=isinstance(reason, Fenced) or of_brokers(reason)) from reason
 
     async def _commit_regularly(self) -> None:
         while True:

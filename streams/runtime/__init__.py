@@ -1,10 +1,12 @@
 """The Kafka consumer runtime: partition ownership, publish-then-commit, fenced state. Knows nothing of agents."""
 
 from streams.runtime.batches import BatchProcessor, BatchRuntime, BatchSettings
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.broker.fetching import Fetching
 from streams.runtime.model import (
     DeadLetter,
     Fenced,
+    Interrupted,
     Outgoing,
     PartitionView,
     Processor,
@@ -36,6 +38,7 @@ __all__ = [
     "Fenced",
     "Fetching",
     "FollowedTopic",
+    "Interrupted",
     "Outgoing",
     "PartitionStatus",
     "PartitionView",
@@ -56,4 +59,5 @@ __all__ = [
     "UnreadableState",
     "Unwritable",
     "tail",
+    "use_patient_clients",
 ]

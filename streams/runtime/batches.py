@@ -149,4 +149,5 @@ class BatchRuntime:
         self._open |= assigned
         for tp in assigned:
             member.resume(tp)
+        await member.asked(assigned)
         self._ready.set()

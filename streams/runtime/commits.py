@@ -9,20 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from streams.runtime.closing import close
 from streams.runtime.member import Member
+<<<<<<< HEAD
 from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
 from streams.runtime.noted import KEY as NOTE
 from streams.runtime.noted import Identity, Noted
+=======
+from streams.runtime.model import Interrupted, RuntimeSettings
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 from streams.runtime.reading import Reader
+from streams.runtime.transactional import failure, finished, producer, taken_over
 
 log = logging.getLogger(__name__)
 
+<<<<<<< HEAD
 TRANSACTION_TIMEOUT_MS = 60_000
 RETRY_BACKOFF_MS = 20
 """For transactions: the broker asks to come back while it still writes the markers of the one before."""
@@ -35,6 +42,8 @@ _REFUSALS = (
     kafka_errors.InvalidProducerIdMapping,
     kafka_errors.InvalidTxnState,
 )
+=======
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 _UNFIT = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 """What a broker says of records that it will never take, whatever else is the matter with it."""
 
@@ -79,31 +88,31 @@ class Commits(Protocol):
 class TransactionalCommits:
     """One transactional producer for one source partition, named for it, so that a new owner's producer fences the old one's."""
 
+<<<<<<< HEAD
     def __init__(self, settings: RuntimeSettings, source: TopicPartition, identity: Identity = NOBODY_KNOWS) -> None:
         self.identity = identity
+=======
+    def __init__(self, settings: RuntimeSettings, source: TopicPartition) -> None:
+        self._settings = settings
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._source = source
         self._changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
         self._group = settings.group
         self._patience_s = settings.broker_patience_s
         self._name = f"{settings.group}-{source.topic}-{source.partition}"
-        self._producer: Any = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap,
-            client_id=settings.client_id,
-            transactional_id=self._name,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            linger_ms=0,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            max_batch_size=512 * 1024,
-            max_request_size=settings.max_message_bytes,
-        )
+        self._producer: Any = None
 
     async def open(self) -> None:
         """InitProducerId: ends the former owner's open transaction and refuses everything it sends from now on."""
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._producer.start()
-        except (kafka_errors.KafkaError, TimeoutError) as error:
-            raise RuntimeFailed(f"{self._name} cannot be taken over from its former owner: {error!r}") from error
+        settings = self._settings
+        make = partial(
+            producer,
+            settings.bootstrap,
+            self._name,
+            client_id=settings.client_id,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        self._producer = await taken_over(self._name, make, self._patience_s)
 
     async def commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         try:
@@ -113,24 +122,13 @@ class TransactionalCommits:
                 except _UNFIT as error:
                     log.warning("%s: a commit was refused (%s), looking for the state that is at fault", self._name, error)
                     return await self._one_by_one(position, writes)
-        except kafka_errors.KafkaError as error:
-            self._retrieve_refusal()
-            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
-                raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
-            raise RuntimeFailed(f"{self._name} cannot commit, its position stays where it is: {error!r}") from error
-        except TimeoutError as error:
-            raise RuntimeFailed(f"{self._name}: a commit was not answered within {self._patience_s:g} s") from error
-
-    def _retrieve_refusal(self) -> None:
-        """aiokafka leaves a refusal in futures of its own as well; unretrieved, they are logged as further errors later."""
-        left = [self._producer._txn_manager.wait_for_transaction_end()]
-        left += [batch._drain_waiter for lane in self._producer._message_accumulator._batches.values() for batch in lane]
-        for future in left:
-            if future is not None and future.done() and not future.cancelled():
-                future.exception()
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise failure(self._name, self._producer, error, self._patience_s) from error
 
     async def _commit(self, position: int | None, writes: Sequence[tuple[bytes, bytes | None]]) -> int | None:
         producer = self._producer
+        if finished(producer):
+            raise Interrupted(f"{self._name} has lost its producer between two commits: it is opened again")
         await producer.begin_transaction()
         end = None
         sent = await self._send(self._with_note(position, writes))
@@ -200,7 +198,8 @@ class TransactionalCommits:
         return batches
 
     async def close(self) -> None:
-        await close(self._producer.stop())
+        if self._producer is not None:
+            await close(self._producer.stop())
 
 
 class GroupCommits:

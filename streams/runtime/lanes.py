@@ -10,7 +10,7 @@ from typing import Protocol
 from aiokafka import TopicPartition
 
 from streams.runtime.broker.producer import Batch, BatchProducer
-from streams.runtime.model import Outgoing
+from streams.runtime.model import Outgoing, RuntimeFailed
 
 
 class Receipt(Protocol):
@@ -92,8 +92,15 @@ class Rounds:
                 await self._work.wait()
                 await asyncio.sleep(0)  # what begins with the same news may have something to send as well
             lanes, self._lanes, self._sending = self._lanes, [], True
-            async with asyncio.timeout(self._patience_s):
-                await self._round(lanes)
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._round(lanes)
+            except TimeoutError as error:
+                names = ", ".join(sorted({f"{lane.target.topic}-{lane.target.partition}" for lane in lanes}))
+                why = self._producer.trouble(lane.target for lane in lanes)
+                raise RuntimeFailed(
+                    f"records for {names} have not been accepted for {self._patience_s:g} s: {why}. They come again"
+                ) from error
             self._sending = False
 
     async def _round(self, lanes: list[Lane]) -> None:

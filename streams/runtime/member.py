@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -12,10 +12,12 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from streams.runtime.begun import Begin
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.fetching import Fetching
-from streams.runtime.closing import close
+from streams.runtime.closing import close, end
 from streams.runtime.model import Fenced, Record, RuntimeFailed, RuntimeSettings
+from streams.runtime.patience import BROKER_S, REMIND_S
 from streams.runtime.reading import Bounds
 from streams.runtime.tolerant import tolerate_header_names
 
@@ -47,9 +49,16 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._guarded: Any = None
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
+        use_patient_clients()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
         self._shared = fetching
+<<<<<<< HEAD
         self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id, most_bytes=settings.arrived_bytes)
+=======
+        self._fetching = fetching or Fetching(
+            settings.bootstrap, client_id=settings.client_id, patience_s=settings.broker_patience_s
+        )
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._fetches = Fetches(self._consumer, self._fetching)
         self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 
@@ -63,6 +72,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             enable_auto_commit=False,
             auto_offset_reset="none",  # positions come from `seek` alone; a reset would skip records in silence
             isolation_level="read_committed",
+            request_timeout_ms=int(BROKER_S * 1000),
             retry_backoff_ms=RETRY_BACKOFF_MS,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
@@ -79,7 +89,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _join(self) -> None:
         self._consumer.subscribe(topics=list(self._settings.topics), listener=self)
-        await self._consumer.start()
+        joining = asyncio.get_running_loop().create_task(self._consumer.start())
+        try:
+            while not (await asyncio.wait((joining,), timeout=REMIND_S))[0]:
+                log.warning(
+                    "%s: still joining: its coordinator does not answer, or another member holds it up", self._settings.group
+                )
+            joining.result()
+        finally:
+            await end({joining})
         self._fetches.start()
 
     async def stop(self) -> None:
@@ -131,6 +149,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if partition in self._consumer.assignment():
             self._fetches.resume(partition)
 
+    async def asked(self, partitions: Collection[TopicPartition]) -> None:
+        """Returns once a broker has answered for each of them, if only that there is nothing."""
+        await self._fetching.asked(partitions)
+
     def early(self, partition: TopicPartition, begin: Begin[Any] | None) -> None:
         """Whether records of a partition may be begun that this process writes and the broker does not have yet, and by whom."""
         self._fetches.early(partition, begin)
@@ -153,7 +175,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """Asked of the broker every time, never remembered."""
-        committed: int | None = await self._consumer.committed(partition)
+        try:
+            async with asyncio.timeout(self._settings.broker_patience_s):
+                committed: int | None = await self._consumer.committed(partition)
+        except TimeoutError as error:
+            raise RuntimeFailed(
+                f"{self._settings.group}: for {self._settings.broker_patience_s:g} s no coordinator has told how far "
+                f"{partition.topic}-{partition.partition} is handled"
+            ) from error
         return committed
 
     async def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:

@@ -11,15 +11,17 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.client import may_pass, use_patient_clients
 from streams.runtime.closing import close
+from streams.runtime.patience import START_S
 from streams.runtime.reading import unreachable
 
-PATIENCE_S = 15.0
 AGAIN_S = 0.2
 
 
 async def committed(bootstrap: str, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """The committed position of each partition that has one. Everything before it is done, its outputs durable."""
+    use_patient_clients()
     admin: Any = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()
@@ -33,11 +35,11 @@ async def committed(bootstrap: str, group: str, partitions: Sequence[TopicPartit
 
 async def _listed(admin: Any, group: str, partitions: list[TopicPartition]) -> Any:
     """A broker that has never had a group makes the topic for positions only when it is asked, and answers a little later."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_S
     while True:
         try:
             return await admin.list_consumer_group_offsets(group, partitions=partitions)
         except KafkaError as error:
-            if not error.retriable or time.monotonic() > deadline:
+            if not may_pass(type(error)) or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(AGAIN_S)

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Self
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from streams.runtime.broker.fetching import Fetching
 from streams.runtime.broker.producer import BatchProducer
@@ -22,6 +22,7 @@ from streams.runtime.closing import close
 from streams.runtime.lanes import Lane, Receipt, Rounds
 from streams.runtime.model import Outgoing, RuntimeFailed, TooLarge
 from streams.runtime.murmur2 import murmur2
+from streams.runtime.patience import BROKER_S
 from streams.runtime.reading import unreachable
 
 BATCH_BYTES = 256 * 1024
@@ -41,11 +42,13 @@ class Publisher:
         *,
         client_id: str = "hil",
         max_message_bytes: int = 8 * 1024 * 1024,
-        patience_s: float = 30.0,
+        patience_s: float = BROKER_S,
         fetching: Fetching | None = None,
     ) -> None:
         """What `fetching` would ask for next, and is written here, is handed over as soon as it is durable."""
-        self._producer = BatchProducer(bootstrap_servers=bootstrap, client_id=client_id, batch_bytes=BATCH_BYTES)
+        self._producer = BatchProducer(
+            bootstrap_servers=bootstrap, client_id=client_id, batch_bytes=BATCH_BYTES, patience_s=patience_s
+        )
         self._bootstrap = bootstrap
         self._begin = fetching.begin if fetching is not None else None
         self._written = fetching.offer if fetching is not None else None
@@ -177,10 +180,12 @@ class Publisher:
 
     async def _resolve(self, topic: str) -> None:
         try:
-            async with asyncio.timeout(self._patience_s):
-                partitions = await self._producer.partitions_for(topic)
-        except (KafkaError, TimeoutError) as error:
-            self._fail(RuntimeFailed(f"topic {topic} is not known to the broker at {self._bootstrap} ({error!r}): create it"))
+            partitions = await self._producer.partitions_for(topic)
+        except UnknownTopicOrPartitionError as error:
+            self._fail(RuntimeFailed(f"topic {topic} is not known to the broker at {self._bootstrap}: create it"), error)
+            return
+        except KafkaError as error:
+            self._fail(RuntimeFailed(f"nobody says how many partitions topic {topic} has: {error}"), error)
             return
         self._counts[topic] = len(partitions)
         for out, receipt in self._unresolved.pop(topic):
@@ -198,8 +203,8 @@ class Publisher:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except TimeoutError:
-            self._fail(RuntimeFailed(f"the broker at {self._bootstrap} has not acknowledged a record for {self._patience_s:g} s"))
+        except RuntimeFailed as error:
+            self._fail(error)
         except Exception as error:  # noqa: BLE001  whatever ends the sending must reach those who wait for it
             self._fail(RuntimeFailed(f"sending failed for good: {type(error).__name__}: {error}"), error)
 

@@ -8,14 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.client import PatientClient, use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.model import Record, RuntimeFailed
+<<<<<<< HEAD
 from streams.runtime.tolerant import UNREADABLE, tolerate_header_names, unreadable
 
 log = logging.getLogger(__name__)
+=======
+from streams.runtime.patience import BROKER_S, START_S
+from streams.runtime.tolerant import tolerate_header_names
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 
 METADATA_RETRY_S = 0.1
 METADATA_RETRY_MS = 20
@@ -37,6 +42,7 @@ class Reader:
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
         tolerate_header_names()
+        use_patient_clients()
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             client_id=client_id,
@@ -44,6 +50,7 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
+            request_timeout_ms=int(BROKER_S * 1000),
             fetch_max_wait_ms=100,
         )
         self.partitions: tuple[TopicPartition, ...] = ()
@@ -123,11 +130,13 @@ class Bounds:
 
     def __init__(self, bootstrap: str, topics: Sequence[str], *, client_id: str = "hil") -> None:
         self._topics = tuple(topics)
+        use_patient_clients()
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             client_id=client_id,
             group_id=None,
             isolation_level="read_committed",
+            request_timeout_ms=int(BROKER_S * 1000),
             retry_backoff_ms=METADATA_RETRY_MS,
         )
 
@@ -156,12 +165,19 @@ async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s:
     """
     topics = tuple(topics)
     clock = asyncio.get_running_loop()
-    deadline = clock.time() + patience_s
-    client: Any = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client: Any = PatientClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
+        deadline, answer_by = clock.time() + patience_s, clock.time() + START_S
         while True:
-            known = await client.fetch_all_metadata()
+            try:
+                known = await client.fetch_all_metadata()
+            except KafkaError as error:
+                if clock.time() >= answer_by:
+                    raise unreachable(bootstrap, f"{error}: {client.silence()}") from error
+                deadline = clock.time() + patience_s  # counts while somebody answers
+                await asyncio.sleep(METADATA_RETRY_S)
+                continue
             counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
             missing = sorted(topic for topic, count in counts.items() if not count)
             if not missing:
@@ -175,6 +191,7 @@ async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s:
         await close(client.close())
 
 
+<<<<<<< HEAD
 def _passed_over(raw: Any) -> bool:
     reason = unreadable(raw)
     if reason is not None:
@@ -184,3 +201,13 @@ def _passed_over(raw: Any) -> bool:
 
 def unreachable(bootstrap: str, error: Exception) -> RuntimeFailed:
     return RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({error}): start it or correct the address")
+=======
+def of_brokers(error: BaseException | None) -> bool:
+    """Whether it tells of something a broker did or did not do, so that it may be over later."""
+    return isinstance(error, KafkaError | OSError | TimeoutError)
+
+
+def unreachable(bootstrap: str, error: Exception | str) -> RuntimeFailed:
+    said = error.args[0] if isinstance(error, KafkaError) and error.args else error
+    return RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({said}): start it or correct the address")
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)

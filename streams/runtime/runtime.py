@@ -16,9 +16,14 @@ from streams.runtime.broker.identities import topic_ids
 from streams.runtime.closing import came, end
 from streams.runtime.commits import NOBODY_KNOWS, Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
+<<<<<<< HEAD
 from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
 from streams.runtime.noted import Identity
+=======
+from streams.runtime.model import DeadLetter, Fenced, Interrupted, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 from streams.runtime.partition import PartitionOwner, PartitionStatus
+from streams.runtime.patience import BACKOFF_S
 from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
@@ -29,6 +34,9 @@ from streams.runtime.surroundings import Surroundings
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+OPENINGS = 3
+LATELY_S = 300.0
+"""A partition that is lost more often than that in so long, though the group leaves it here, is somebody else's as well."""
 
 
 class Runtime(Generic[S]):
@@ -72,6 +80,9 @@ class Runtime(Generic[S]):
         self._member: Member | None = None
         self._around: Surroundings[S] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._getting_ready: asyncio.Task[None] | None = None
+        self._opened_again: dict[TopicPartition, list[float]] = {}
+        """When a partition was lost although the group had left it here, lately."""
         self._generation = -1
 
     async def run(self) -> None:
@@ -95,6 +106,8 @@ class Runtime(Generic[S]):
                 self._failure.result()
         finally:
             self._over = True
+            if self._getting_ready is not None:
+                await end({self._getting_ready})
             await asyncio.gather(*(owner.abort() for owner in self._owners.values()), *self._tasks)
             self._owners.clear()
             self._ready.clear()
@@ -164,6 +177,8 @@ class Runtime(Generic[S]):
 
     async def _revoked(self, revoked: set[TopicPartition]) -> None:
         self._ready.clear()
+        if self._getting_ready is not None:
+            self._getting_ready.cancel()
         owners = [owner for tp, owner in self._owners.items() if tp in revoked]
         ended = await asyncio.gather(*(self._let_go(owner) for owner in owners), return_exceptions=True)
         for owner, error in zip(owners, ended, strict=True):
@@ -240,19 +255,45 @@ class Runtime(Generic[S]):
             self._progress.ended(tp)
 
     def _opened(self, owner: PartitionOwner[S] | None) -> None:
-        if all(owner.phase == "working" for owner in self._owners.values()):
-            self._ready.set()
+        if self._getting_ready is None or self._getting_ready.done() or self._getting_ready.cancelling():
+            self._getting_ready = asyncio.get_running_loop().create_task(self._get_ready())
+
+    async def _get_ready(self) -> None:
+        """Ready is who has opened every partition that is assigned, and heard of its leader that it is read."""
+        assert self._member is not None
+        while all(owner.phase == "working" for owner in self._owners.values()):
+            owners = list(self._owners.values())
+            await self._member.asked([owner.tp for owner in owners])
+            if owners == list(self._owners.values()) and all(owner.phase == "working" for owner in owners):
+                self._ready.set()
+                return
 
     def _lost(self, owner: PartitionOwner[S], error: Fenced) -> None:
-        """Fenced. The group will take the partition from us soon; if it does not, two groups share one name: stop."""
+        """By another owner, to whom the group will give the partition soon; or by a fault of brokers, and it stays ours."""
         log.error("%s", error)
+        self._ready.clear()
         self._spawn(owner.abort())
+        wait_s = BACKOFF_S if isinstance(error, Interrupted) else self.settings.session_timeout_ms / 1000
+        asyncio.get_running_loop().call_later(wait_s, self._open_again, owner, error)
 
-        def give_up() -> None:
-            if self._owners.get(owner.tp) is owner and not self._over:
-                self._fail(error)
-
-        asyncio.get_running_loop().call_later(self.settings.session_timeout_ms / 1000, give_up)
+    def _open_again(self, owner: PartitionOwner[S], error: Fenced) -> None:
+        """The group says that it is still ours. A request of our own that a frozen broker carries out late fences us as well."""
+        if self._owners.get(owner.tp) is not owner or self._over or self._stop.is_set():
+            return
+        assert self._member is not None
+        now = asyncio.get_running_loop().time()
+        lately = self._opened_again[owner.tp] = [at for at in self._opened_again.get(owner.tp, ()) if now - at < LATELY_S]
+        lately.append(now)
+        if len(lately) > OPENINGS:
+            self._fail(
+                RuntimeFailed(f"{error}. This has happened {len(lately)} times lately: does another deployment use its name?")
+            )
+            return
+        log.warning("%s: opening %s-%d again, which the group has left with us", self.settings.group, *owner.tp)
+        self._forget(owner)
+        self._member.set_aside(owner.tp)
+        self._owners[owner.tp] = self._owner_of(owner.tp)
+        self._owners[owner.tp].start(self._spawn(owner.abort()))
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, Generic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.client import may_pass, use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.model import RuntimeSettings, S
+from streams.runtime.patience import BROKER_S
 from streams.runtime.store import StateStore
 from streams.runtime.tolerant import tolerate_header_names
 
@@ -48,14 +51,20 @@ class Standby(Generic[S]):
         self._given_up: set[TopicPartition] = set()
         """Too large to be kept here."""
         self._started = False
+        self._bootstrap, self._client_id = settings.bootstrap, settings.client_id
+        self._consumer = self._fresh_consumer()
+
+    def _fresh_consumer(self) -> Any:
         tolerate_header_names()
-        self._consumer: Any = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap,
-            client_id=settings.client_id,
+        use_patient_clients()
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._client_id,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # compaction and retention may take away the place where we stood
             isolation_level="read_committed",
+            request_timeout_ms=int(BROKER_S * 1000),
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         )
 
@@ -71,7 +80,7 @@ class Standby(Generic[S]):
     async def run(self) -> None:
         """Until cancelled. A broker that is away is waited for: whoever needs it more says so."""
         try:
-            await self._consumer.start()
+            await self._connect()
             self._consumer.assign(list(self._source))
             for changelog in self._source:
                 self._consumer.pause(changelog)
@@ -83,6 +92,18 @@ class Standby(Generic[S]):
         finally:
             self._started = False
             await close(self._consumer.stop())
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self._consumer.start()
+                return
+            except KafkaError as error:
+                if not may_pass(type(error)):
+                    raise
+                log.warning("%s: the standby reads nothing yet: %s", self._group, error)
+            await close(self._consumer.stop())
+            self._consumer = self._fresh_consumer()
 
     def follow(self, source: TopicPartition, known: StateStore[S] | None) -> None:
         """Somebody else owns it. `known`: what was kept of it, while that is still good for something."""
@@ -147,7 +168,11 @@ class Standby(Generic[S]):
             await asyncio.sleep(CHECK_S)
             asked_at = clock.time()
             followed = list(self._stores.items())
-            ends = await self._consumer.end_offsets([changelog for changelog, _ in followed]) if followed else {}
+            try:
+                ends = await self._consumer.end_offsets([changelog for changelog, _ in followed]) if followed else {}
+            except KafkaError as error:
+                log.warning("%s: nobody says where the changelogs end that are followed: %r", self._group, error)
+                continue
             for changelog, store in followed:
                 if self._stores.get(changelog) is store and await self._consumer.position(changelog) >= ends[changelog]:
                     store.known_at = asked_at

@@ -9,26 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from streams.runtime.closing import close
-from streams.runtime.commits import RETRY_BACKOFF_MS, TRANSACTION_TIMEOUT_MS
-from streams.runtime.model import Fenced, Outgoing, RuntimeFailed
+from streams.runtime.model import Interrupted, Outgoing
+from streams.runtime.patience import BROKER_S
 from streams.runtime.positions import committed
 from streams.runtime.publisher import key_hash
 from streams.runtime.reading import Reader
-
-_REFUSALS = (
-    kafka_errors.ProducerFenced,
-    kafka_errors.InvalidProducerEpoch,
-    kafka_errors.InvalidProducerIdMapping,
-    kafka_errors.InvalidTxnState,
-    # What aiokafka says to the next `send` when a refusal has just ended the transaction that was begun.
-    kafka_errors.IllegalOperation,
-)
+from streams.runtime.transactional import failure, finished, producer, taken_over
 
 
 async def positions(bootstrap: str, group: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -80,51 +73,38 @@ class Transactions:
         group: str,
         client_id: str = "hil",
         max_message_bytes: int = 8 * 1024 * 1024,
-        patience_s: float = 30.0,
+        patience_s: float = BROKER_S,
     ) -> None:
         self._name = name
         self._group = group
         self._patience_s = patience_s
-        self._producer: Any = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            client_id=client_id,
-            transactional_id=name,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            linger_ms=0,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            max_batch_size=512 * 1024,
-            max_request_size=max_message_bytes,
-        )
+        self._make = partial(producer, bootstrap, name, client_id=client_id, max_message_bytes=max_message_bytes)
+        self._producer: Any = None
 
     async def open(self) -> None:
         """Ends the former owner's open transaction, markers included, and refuses everything it sends from now on."""
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._producer.start()
-        except (kafka_errors.KafkaError, TimeoutError) as error:
-            raise RuntimeFailed(f"{self._name} cannot be taken over from its former owner: {error!r}") from error
+        self._producer = await taken_over(self._name, self._make, self._patience_s)
 
     async def commit(self, records: Sequence[Outgoing], positions: Mapping[tuple[str, int], int]) -> None:
         """All of it or nothing. `positions`: (topic, partition) → the next offset to read.
 
-        Raises Fenced when there is a newer owner; anything else is fatal as well: nothing has been committed.
+        Raises Fenced when there is a newer owner, Interrupted when there is none and this one cannot go on as it is; anything
+        else is fatal as well: nothing has been committed as far as is known here.
         """
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._commit(records, positions)
-        except (kafka_errors.KafkaError, kafka_errors.IllegalOperation) as error:
-            self._retrieve_refusal()
-            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
-                raise Fenced(f"{self._name} has a new owner: this one may not commit any more") from error
-            raise RuntimeFailed(f"{self._name} cannot commit, its positions stay where they are: {error!r}") from error
-        except TimeoutError as error:
-            raise RuntimeFailed(f"{self._name}: a commit was not answered within {self._patience_s:g} s") from error
+        except (kafka_errors.KafkaError, kafka_errors.IllegalOperation, TimeoutError) as error:
+            raise failure(self._name, self._producer, error, self._patience_s) from error
 
     async def close(self) -> None:
-        await close(self._producer.stop())
+        if self._producer is not None:
+            await close(self._producer.stop())
 
     async def _commit(self, records: Sequence[Outgoing], positions: Mapping[tuple[str, int], int]) -> None:
         producer = self._producer
+        if finished(producer):
+            raise Interrupted(f"{self._name} has lost its producer between two commits")
         await producer.begin_transaction()
         sent = []
         for out in records:
@@ -142,11 +122,3 @@ class Transactions:
             offsets = {TopicPartition(topic, number): position for (topic, number), position in positions.items()}
             await producer.send_offsets_to_transaction(offsets, self._group)
         await producer.commit_transaction()
-
-    def _retrieve_refusal(self) -> None:
-        """aiokafka leaves a refusal in futures of its own as well; unretrieved, they are logged as further errors later."""
-        left = [self._producer._txn_manager.wait_for_transaction_end()]
-        left += [batch._drain_waiter for lane in self._producer._message_accumulator._batches.values() for batch in lane]
-        for future in left:
-            if future is not None and future.done() and not future.cancelled():
-                future.exception()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.runtime import Fenced, Outgoing, Record, Step
+from streams.runtime import Fenced, Outgoing, Record, RuntimeFailed, Step
 from streams.runtime.commits import TransactionalCommits
 from tests.integration.runtime_world import World, a_world, at_work, begin, crash, partition_of, until
 
@@ -46,15 +46,37 @@ async def test_a_former_owner_cannot_commit_and_stops_at_the_first_refusal(world
         await crash(running)
 
 
-async def test_a_process_whose_partition_stays_fenced_ends_with_the_reason(world: World):
-    """The group never takes the partition away, so two groups must share a name: nothing would ever be handled."""
+async def test_a_partition_that_was_fenced_and_that_the_group_has_left_here_is_opened_again(world: World):
+    """A request of our own that a frozen coordinator carries out late is such a fence: nobody else has come."""
     await world.create()
-    runtime = world.runtime(world.appending())
-    running = await begin(runtime)
-    async with taken_over(world):
+    runtime = world.runtime(world.appending(), session_timeout_ms=1_000)
+    async with at_work(runtime):
         await world.send("a")
-        with pytest.raises(Fenced, match="has a new owner"):
-            await running
+        await world.until_committed({0: 1})
+        async with taken_over(world):
+            await world.send("b")
+            await world.until_committed({0: 2})
+    assert await world.states() == {"k": "ab"}
+    assert (await world.values("out")).count("b") <= 2  # published, then refused, then decided again
+
+
+async def test_a_process_whose_partition_is_taken_again_and_again_ends_with_the_reason(world: World):
+    """The group leaves the partition here, so two groups must share a name."""
+    await world.create()
+    runtime = world.runtime(world.appending(), session_timeout_ms=500)
+    running = await begin(runtime)
+
+    async def take() -> None:
+        while True:
+            await until(lambda: runtime.is_ready)
+            async with taken_over(world):
+                await world.send("a")
+                await until(lambda: not runtime.is_ready)
+
+    taking = asyncio.ensure_future(take())
+    with pytest.raises(RuntimeFailed, match=r"has a new owner.* 4 times lately: does another deployment use its name"):
+        await running
+    taking.cancel()
 
 
 async def test_a_fenced_owner_cannot_start_an_action_even_if_its_handler_swallows_the_refusal(world: World):

@@ -71,14 +71,15 @@ def restore_read_uncommitted() -> Iterator[None]:
 @contextmanager
 def one_transactional_id_for_all() -> Iterator[None]:
     """Owners of different partitions fence each other."""
-    with _every_client(commits.TransactionalCommits, commits, "AIOKafkaProducer", transactional_id="hil"):
+    with _every_owner(lambda: "hil"):
         yield
 
 
 @contextmanager
 def a_transactional_id_of_ones_own() -> Iterator[None]:
     """Nobody fences anybody."""
-    with _every_client(commits.TransactionalCommits, commits, "AIOKafkaProducer", numbered="transactional_id"):
+    numbers = count()
+    with _every_owner(lambda: f"own-{next(numbers)}"):
         yield
 
 
@@ -210,14 +211,26 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 @contextmanager
-def _every_client(kind: type, module: Any, attribute: str, *, numbered: str | None = None, **config: Any) -> Iterator[None]:
+def _every_owner(name: Callable[[], str]) -> Iterator[None]:
+    """Another transactional id for every owner of a partition."""
+    made = commits.TransactionalCommits.__init__
+
+    def init(self: Any, *args: Any) -> None:
+        made(self, *args)
+        self._name = name()
+
+    with mock.patch.object(commits.TransactionalCommits, "__init__", init):
+        yield
+
+
+@contextmanager
+def _every_client(kind: type, module: Any, attribute: str, **config: Any) -> Iterator[None]:
     """Whatever `kind` makes of `attribute` in `module` gets another setting. Works on top of the simulation's own clients."""
-    made, numbers = kind.__init__, count()  # type: ignore[misc]
+    made = kind.__init__  # type: ignore[misc]
 
     def init(self: Any, *args: Any, **named: Any) -> None:
         client = getattr(module, attribute)
-        more = {numbered: f"own-{next(numbers)}"} if numbered is not None else config
-        with mock.patch.object(module, attribute, lambda **given: client(**{**given, **more})):
+        with mock.patch.object(module, attribute, lambda **given: client(**{**given, **config})):
             made(self, *args, **named)
 
     with mock.patch.object(kind, "__init__", init):

@@ -6,12 +6,14 @@ import re
 import socket
 
 import pytest
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from agents.router.health import Health
 from agents.router.ports import ProviderFailure
 from connectors.metrics import MetricsError, serving
-from streams.app.measuring import HealthMetrics
+from streams.app.measuring import HealthMetrics, ReadingMetrics
+from streams.runtime.broker.unread import Unread
 from tests.unit.router.worlds import model
 
 
@@ -37,3 +39,23 @@ def test_each_state_has_its_value_and_what_was_never_called_is_closed() -> None:
     assert found == {"cooling": 2, "half-open": 1, "open": 3, "well": 0}
     keys = {name: registry.get_sample_value("llm_provider_key_state", {"provider": name}) for name in ("anthropic", "openai")}
     assert keys == {"anthropic": 0, "openai": 3}
+
+
+def test_partitions_that_are_wanted_and_not_read_are_counted_now_and_ever() -> None:
+    now = 100.0
+    unread = Unread(lambda: now)
+    registry = CollectorRegistry()
+    registry.register(ReadingMetrics(unread))
+    partition = TopicPartition("t", 0)
+
+    def shown() -> tuple[float | None, float | None]:
+        return registry.get_sample_value("kafka_partitions_unread"), registry.get_sample_value(
+            "kafka_partitions_left_unread_total"
+        )
+
+    unread.begins(partition)
+    now += 2
+    unread.look({partition}, lambda _: "no leader is known")
+    assert shown() == (1, 1)
+    unread.answered(partition)
+    assert shown() == (0, 1)

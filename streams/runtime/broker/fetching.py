@@ -1,24 +1,32 @@
 """The fetch requests of a process: one per broker on its way, for all its members together, sent again when it is answered.
 
 A request and its answer cost both sides more than what is in them; five members that asked for themselves took twice the CPU.
+
+Whom to ask is decided in one place, `_place`, at every change of the cluster's metadata, whoever caused it, for all partitions.
+`Unread` watches that each one that is wanted is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.client import AIOKafkaClient
 
+<<<<<<< HEAD
 from streams.runtime.broker.arrived import ARRIVED_BYTES, Arrived
+=======
+from streams.runtime.broker.client import PatientClient, may_pass
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
+from streams.runtime.broker.unread import Unread
 from streams.runtime.closing import close, end
-from streams.runtime.model import Outgoing
+from streams.runtime.model import Outgoing, RuntimeFailed
+from streams.runtime.patience import BACKOFF_S, BROKER_S, STALLED_S
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +34,13 @@ MAX_WAIT_MS = 100
 """How long a broker keeps a request without news; a partition that is resumed waits for it to come back."""
 PARTITION_BYTES = 1 << 20
 MAX_BYTES = 50 << 20
-BACKOFF_S = 0.1
 SUPPLIED_S = 0.005
 """How long a partition is not asked for after records for it were handed over in this process: what others write to it may wait
 that long. The others are then asked for with as little patience."""
 ALONE_S = 0.05
 """The same where nobody else has written lately."""
 LATELY_S = 60.0
+WATCH_S = 0.25
 
 
 class Reading(Protocol):
@@ -65,15 +73,31 @@ class Reading(Protocol):
 class Fetching:
     """Members read through it; whoever made it starts and stops it. A partition is read by one of them at a time."""
 
+<<<<<<< HEAD
     def __init__(self, bootstrap: str, *, client_id: str = "hil", most_bytes: int = ARRIVED_BYTES) -> None:
         """`most_bytes`: of records that have arrived and are not done with, of all members together."""
         self.arrived = Arrived(most_bytes)
         self._client: Any = AIOKafkaClient(bootstrap_servers=bootstrap, client_id=client_id)
+=======
+    def __init__(self, bootstrap: str, *, client_id: str = "hil", patience_s: float = BROKER_S) -> None:
+        """`patience_s`: how long no broker at all may answer before all reading fails."""
+        self._bootstrap = bootstrap
+        self._patience_s = patience_s
+        self._client: Any = PatientClient(bootstrap_servers=bootstrap, client_id=client_id)
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets RuntimeFailed when no broker has answered for longer than the patience."""
+        self.unread = Unread(asyncio.get_running_loop().time)
+>>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._readings: dict[TopicPartition, Reading] = {}
         """In the order in which they are asked for: a broker may fill an answer with the first of them alone."""
         self._changed: dict[int, asyncio.Event] = {}
         """By broker: there may be something to ask it for."""
         self._loops: dict[int, asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        """Finds leaders while one that is needed is unknown or has said that it is none."""
+        self._watching: asyncio.Task[None] | None = None
+        self._again: dict[TopicPartition, float] = {}
+        """When a partition that its leader has refused may be asked for again, on the loop's clock."""
         self._supplied: dict[TopicPartition, float] = {}
         """When a partition that is supplied from here has to be asked for again, on the loop's clock."""
         self._others: dict[TopicPartition, float] = {}
@@ -82,19 +106,29 @@ class Fetching:
     async def start(self) -> None:
         """Raises KafkaError when no broker answers."""
         await self._client.bootstrap()
+        self._client.cluster.add_listener(self._place)
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def stop(self) -> None:
-        await end(set(self._loops.values()))
+        await end({task for task in (*self._loops.values(), self._looking, self._watching) if task is not None})
         await close(self._client.close())
+        if not self.failed.done():
+            self.failed.cancel()
 
     def read(self, partition: TopicPartition, reading: Reading) -> None:
         """Ask for what `reading` wants of it, from now on."""
         self._readings[partition] = reading
+        self.unread.begins(partition)
         self.wake(partition)
 
     def forget(self, partition: TopicPartition, reading: Reading) -> None:
         if self._readings.get(partition) is reading:
             del self._readings[partition]
+            self.unread.ends(partition)
+
+    async def asked(self, partitions: Collection[TopicPartition]) -> None:
+        """Returns once each of them has been read, if only to learn that there is nothing, or has been forgotten."""
+        await self.unread.none_of(partitions)
 
     def offer(self, partition: TopicPartition, offset: int, batch: Batch) -> None:
         """This process has written records, and the broker has them. Whoever reads them here need not ask the broker.
@@ -106,6 +140,7 @@ class Fetching:
         if reading is None:
             return
         if reading.offer(partition, offset, batch):
+            self.unread.answered(partition)  # it may be supplied so well from here that its leader is not asked for long
             self._supply(partition)
         elif self._supplied.pop(partition, None) is not None:
             self.wake(partition)
@@ -126,10 +161,18 @@ class Fetching:
     def wake(self, partition: TopicPartition) -> None:
         """What is wanted of it has changed."""
         leader = self._leader(partition)
+        if leader < 0:
+            self._look()
+            return
         if leader not in self._loops:
             self._changed[leader] = asyncio.Event()
             self._loops[leader] = asyncio.get_running_loop().create_task(self._ask(leader))
         self._changed[leader].set()
+
+    def _place(self, *_: Any) -> None:
+        """The metadata has changed: whoever leads now is asked. All partitions, because any leader may have moved."""
+        for partition in self._readings:
+            self.wake(partition)
 
     def _leader(self, partition: TopicPartition) -> int:
         """-1 while nobody knows."""
@@ -137,24 +180,28 @@ class Fetching:
         return -1 if found is None else found
 
     async def _ask(self, broker: int) -> None:
-        """Ask one broker on and on; -1 stands for those whose leader has to be found."""
+        """Ask one broker on and on, until it leads nothing that is read here."""
         changed = self._changed[broker]
         try:
             while True:
                 changed.clear()
                 wanted, patience_s = self._wanted(broker)
-                if not wanted:
+                if wanted:
+                    await self._once(broker, wanted, int(patience_s * 1000) + 1)
+                elif any(self._leader(partition) == broker for partition in self._readings):
                     asyncio.get_running_loop().call_later(patience_s, changed.set)
                     await changed.wait()
-                elif broker < 0:
-                    await self._look_again(wanted)
                 else:
-                    await self._once(broker, wanted, int(patience_s * 1000) + 1)
+                    del self._loops[broker], self._changed[broker]  # `wake` begins it again
+                    return
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  whoever polls is told; nobody waits for this task
-            for reading in set(self._readings.values()):
-                reading.fail(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        for reading in set(self._readings.values()):
+            reading.fail(error)
 
     def _wanted(self, broker: int) -> tuple[dict[TopicPartition, int], float]:
         """(partition → the offset to ask for, how long, in s, until others have to be asked for)."""
@@ -163,7 +210,10 @@ class Fetching:
         for partition, reading in self._readings.items():
             if self._leader(partition) != broker:
                 continue
-            if (again := self._supplied.get(partition, 0.0)) > now:
+            again = self._supplied.get(partition, 0.0)
+            if self._again:
+                again = max(again, self._again.get(partition, 0.0))
+            if again > now:
                 patience_s = min(patience_s, again - now)
             elif (position := reading.wanted(partition)) is not None:
                 found[partition] = position
@@ -177,21 +227,23 @@ class Fetching:
         except kafka_errors.KafkaError as error:
             if not error.retriable:
                 raise
-            log.warning("fetching from broker %d failed, trying again: %r", broker, error)
-            await self._look_again(wanted)
+            self._refused([partition for partition in wanted if self._leader(partition) == broker], repr(error))
             return
-        stale = [fetched.partition for fetched in answer if not self._taken(fetched, wanted[fetched.partition])]
-        if stale:
-            await self._look_again(stale)
+        for fetched in answer:
+            self._taken(broker, fetched, wanted[fetched.partition])
 
-    def _taken(self, fetched: Fetched, position: int) -> bool:
-        """False when the partition has to be asked for elsewhere, or later."""
+    def _taken(self, broker: int, fetched: Fetched, position: int) -> None:
         partition = fetched.partition
         reading = self._readings.get(partition)
         if reading is None:
-            return True  # given away meanwhile
-        if fetched.error and kafka_errors.for_code(fetched.error).retriable:
-            return False
+            return  # given away meanwhile
+        if fetched.error and may_pass(kafka_errors.for_code(fetched.error)):
+            if self._leader(partition) == broker:
+                self._refused((partition,), kafka_errors.for_code(fetched.error).__name__)
+            return
+        self.unread.answered(partition)
+        if self._again:
+            self._again.pop(partition, None)
         if fetched.error or fetched.records:
             del self._readings[partition]
             self._readings[partition] = reading  # last in line now
@@ -200,16 +252,72 @@ class Fetching:
                 self._others[partition] = asyncio.get_running_loop().time()
         except kafka_errors.KafkaError as error:
             reading.fail(error)
-        return True
 
-    async def _look_again(self, partitions: Iterable[TopicPartition]) -> None:
-        """Leaders are unknown or may have changed: ask, and have partitions asked for where they are now."""
-        await asyncio.sleep(BACKOFF_S if any(self._leader(partition) >= 0 for partition in partitions) else 0)
-        for topic in {partition.topic for partition in partitions}:
-            await self._client.add_topic(topic)
-        await self._client.force_metadata_update()
-        if any(self._leader(partition) < 0 for partition in partitions):
-            await asyncio.sleep(BACKOFF_S)
+    def _refused(self, partitions: Collection[TopicPartition], why: str) -> None:
+        """They are asked for again after a moment, of whoever leads then."""
+        again_at = asyncio.get_running_loop().time() + BACKOFF_S
         for partition in partitions:
+            self._again[partition] = again_at
+            self.unread.refused(partition, why)
+        self._look()
+
+    # Leaders are unknown or may have changed
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        """Ask where leaders are, at once and then once in a while, until every partition that is read here has one it may ask.
+
+        The answer places them (`_place`), as any other does.
+        """
+        while True:
+            for topic in {partition.topic for partition in self._readings}:
+                self._client.add_topic(topic)
+            await self._client.force_metadata_update()
+            await asyncio.sleep(BACKOFF_S)
+            self._place_refused()
+            if not self._again and all(self._leader(partition) >= 0 for partition in self._readings):
+                return
+
+    def _place_refused(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due = [partition for partition, again_at in self._again.items() if again_at <= now]
+        for partition in due:
+            del self._again[partition]
             if partition in self._readings:
                 self.wake(partition)
+
+    # What must not go unseen
+
+    async def _watch(self) -> None:
+        clock = asyncio.get_running_loop()
+        while True:
+            due = clock.time() + WATCH_S
+            await asyncio.sleep(WATCH_S)
+            now = clock.time()
+            self.unread.stood_still(now - due)
+            silent_s = now - self._client.heard_at
+            if silent_s > STALLED_S:
+                self._client.force_metadata_update()  # whoever reads nothing at the moment asks whether anybody is there
+            if silent_s > self._patience_s and not self.failed.done():
+                error = RuntimeFailed(
+                    f"no broker of {self._bootstrap} has answered for {silent_s:.0f} s: {self._client.silence()}"
+                )
+                self.failed.set_exception(error)
+                self.failed.exception()  # retrieved, so that nobody has to wait for it
+                self._fail(error)
+            wanted = [
+                partition
+                for partition, reading in self._readings.items()
+                if self._supplied.get(partition, 0.0) <= now and reading.wanted(partition) is not None
+            ]
+            if self.unread.look(wanted, self._why_unread):
+                for partition in wanted:
+                    self.wake(partition)
+                self._look()
+
+    def _why_unread(self, partition: TopicPartition) -> str:
+        leader = self._leader(partition)
+        return "no leader is known" if leader < 0 else f"broker {leader} leads it: {self._client.state_of(leader)}"

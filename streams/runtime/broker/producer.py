@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from streams.runtime.broker.client import PatientClient, may_pass
 from streams.runtime.broker.requests import Produced, ProduceRequest
 from streams.runtime.model import Outgoing
+from streams.runtime.patience import BACKOFF_S, BROKER_S, PRODUCE_S
 
 MAGIC = 2
-BACKOFF_S = 0.1
-REQUEST_TIMEOUT_MS = 40_000
+UNKNOWN_S = 5.0
+"""How long brokers may not know a topic that was just created."""
 _SEQUENCES = 1 << 31
 _WRITTEN_BEFORE = kafka_errors.DuplicateSequenceNumber.errno
 
@@ -59,35 +60,68 @@ class Batch:
 class BatchProducer:
     """Whoever sends keeps the order: a partition's next batch is sent when `send` has returned for the one before."""
 
-    def __init__(self, *, bootstrap_servers: str, client_id: str, batch_bytes: int) -> None:
-        self._client: Any = AIOKafkaClient(
-            bootstrap_servers=bootstrap_servers, client_id=client_id, request_timeout_ms=REQUEST_TIMEOUT_MS
-        )
+    def __init__(self, *, bootstrap_servers: str, client_id: str, batch_bytes: int, patience_s: float = BROKER_S) -> None:
+        """`patience_s`: for `start` and `partitions_for`; `send` has none."""
+        self._client: Any = PatientClient(bootstrap_servers=bootstrap_servers, client_id=client_id)
         self._batch_bytes = batch_bytes
+        self._patience_s = patience_s
         self._id, self._epoch = -1, -1
         self._sequences: dict[TopicPartition, int] = {}
+        self._trouble: dict[TopicPartition, str] = {}
+        """Why what waits for a partition was not taken at the last attempt."""
 
     async def start(self) -> None:
-        """Raises KafkaError when no broker answers."""
+        """Raises KafkaError when no broker answers, or none gives a producer id within the patience."""
         await self._client.bootstrap()
-        while True:
-            request = InitProducerIdRequest(None, REQUEST_TIMEOUT_MS)
-            response = await self._client.send(self._client.get_random_node(), request)
-            error = kafka_errors.for_code(response.error_code)
-            if error is kafka_errors.NoError:
-                break
-            if not error.retriable and error is not kafka_errors.CoordinatorNotAvailableError:
-                raise error(f"no producer id was given ({error.__name__})")
-            await asyncio.sleep(BACKOFF_S)
-        self._id, self._epoch = response.producer_id, response.producer_epoch
+        trouble: Exception | None = None
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while True:
+                    try:
+                        self._id, self._epoch = await self._ask_for_id()
+                        return
+                    except kafka_errors.KafkaError as error:
+                        if not may_pass(type(error)):
+                            raise
+                        trouble = error
+                    await asyncio.sleep(BACKOFF_S)
+        except TimeoutError:
+            raise kafka_errors.KafkaConnectionError(
+                f"no producer id was given for {self._patience_s:g} s ({trouble!r}): has the cluster a controller?"
+            ) from trouble
+
+    async def _ask_for_id(self) -> tuple[int, int]:
+        request = InitProducerIdRequest(None, int(PRODUCE_S * 1000))
+        response = await self._client.ask_any(request)
+        if response is None:
+            raise kafka_errors.NodeNotReadyError(f"no broker answers: {self._client.silence()}")
+        error = kafka_errors.for_code(response.error_code)
+        if error is not kafka_errors.NoError:
+            raise error("no producer id was given")
+        return response.producer_id, response.producer_epoch
 
     async def stop(self) -> None:
         await self._client.close()
 
     async def partitions_for(self, topic: str) -> set[int]:
-        """Raises KafkaError when there is no such topic."""
-        found: set[int] = await self._client._wait_on_metadata(topic)
-        return found
+        """Raises UnknownTopicOrPartitionError when brokers say that it is not there, KafkaConnectionError when none answers."""
+        clock = asyncio.get_running_loop()
+        asked_at, unknown_s = clock.time(), 0.0
+        self._client.add_topic(topic)
+        while True:
+            found: set[int] | None = self._client.cluster.partitions_for_topic(topic)
+            if found:
+                return found
+            before = clock.time()
+            answered = await self._client.force_metadata_update()
+            if topic in self._client.cluster.unauthorized_topics:
+                raise kafka_errors.TopicAuthorizationFailedError(topic)
+            await asyncio.sleep(BACKOFF_S)
+            unknown_s = unknown_s + clock.time() - before if answered else 0.0
+            if unknown_s > min(UNKNOWN_S, self._patience_s):
+                raise kafka_errors.UnknownTopicOrPartitionError(topic)
+            if not answered and clock.time() - asked_at > self._patience_s:
+                raise kafka_errors.KafkaConnectionError(self._client.silence())
 
     def leader(self, partition: TopicPartition) -> int:
         """The broker that has it; -1 while nobody knows."""
@@ -100,34 +134,55 @@ class BatchProducer:
     async def send(self, leader: int, batches: Sequence[tuple[TopicPartition, Batch]]) -> list[int]:
         """Returns the offset of each batch's first record once all of them are durable, however long that takes.
 
-        Raises KafkaError for what no repetition will mend. A broker that is gone, or no longer the leader, is waited for.
+        Raises KafkaError for what no repetition will mend. A broker that is gone, or no longer the `leader`, is waited for.
         """
         offsets: dict[TopicPartition, int] = {}
         sealed = [(partition, self._sealed(partition, batch)) for partition, batch in batches]
         while True:
-            for produced in await self._once(leader, sealed):
+            for produced in await self._to_leaders(leader, sealed):
                 error = kafka_errors.for_code(produced.error)
                 if error is kafka_errors.NoError or produced.error == _WRITTEN_BEFORE:
                     offsets[produced.partition] = produced.offset
-                elif not error.retriable:
+                elif not may_pass(error):
                     raise error(f"{produced.partition.topic}-{produced.partition.partition} refused records: {error.__name__}")
+                else:
+                    self._trouble[produced.partition] = f"its leader says {error.__name__}"
             sealed = [(partition, data) for partition, data in sealed if partition not in offsets]
             if not sealed:
+                if self._trouble:
+                    for partition in offsets:
+                        self._trouble.pop(partition, None)
                 return [offsets[partition] for partition, _ in batches]
             await asyncio.sleep(BACKOFF_S)
             await self._client.force_metadata_update()
-            leader = self.leader(sealed[0][0])
+
+    def trouble(self, partitions: Iterable[TopicPartition]) -> str:
+        """For people: why these are not durable yet."""
+        said = dict.fromkeys(self._trouble.get(each) or self._client.state_of(self.leader(each)) for each in partitions)
+        return "; ".join(said)
+
+    async def _to_leaders(self, first: int, sealed: Sequence[tuple[TopicPartition, bytes]]) -> Sequence[Produced]:
+        """What the leaders say, each of its own; of partitions without a leader nothing, so that they are sent again."""
+        mine = [each for each in sealed if self.leader(each[0]) == first] if first >= 0 else []
+        if len(mine) == len(sealed):
+            return await self._once(first, mine)
+        by_leader: dict[int, list[tuple[TopicPartition, bytes]]] = {}
+        for partition, data in sealed:
+            leader = self.leader(partition)
+            if leader >= 0:
+                by_leader.setdefault(leader, []).append((partition, data))
+            else:
+                self._trouble[partition] = "no leader is known"
+        answers = await asyncio.gather(*(self._once(leader, found) for leader, found in by_leader.items()))
+        return [produced for answer in answers for produced in answer]
 
     async def _once(self, leader: int, sealed: Sequence[tuple[TopicPartition, bytes]]) -> Sequence[Produced]:
-        """What the broker says of those batches it leads; of the others nothing, so that they are sent again."""
-        mine = [(partition, data) for partition, data in sealed if self.leader(partition) == leader]
-        if leader < 0 or not mine:
-            return ()
         try:
-            answer: Sequence[Produced] = await self._client.send(leader, ProduceRequest(mine, timeout_ms=REQUEST_TIMEOUT_MS))
+            answer: Sequence[Produced] = await self._client.send(leader, ProduceRequest(sealed, timeout_ms=int(PRODUCE_S * 1000)))
         except kafka_errors.KafkaError as error:
             if not error.retriable:
                 raise
+            self._trouble |= dict.fromkeys((partition for partition, _ in sealed), f"broker {leader}: {error!r}")
             return ()
         return answer
 

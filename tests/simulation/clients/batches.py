@@ -52,6 +52,9 @@ class SimulatedBatchProducer:
     def batch(self) -> SimulatedBatch:
         return SimulatedBatch(self._producer.create_batch())
 
+    def trouble(self, partitions: Any) -> str:
+        return "the broker does not answer"
+
     async def send(self, leader: int, batches: Sequence[tuple[TopicPartition, SimulatedBatch]]) -> list[int]:
         sent = []
         for (topic, partition), batch in batches:
@@ -84,6 +87,9 @@ class SimulatedFetching:
     def forget(self, partition: TopicPartition, reading: Reading) -> None:
         if self._readings.get(partition) is reading:
             del self._readings[partition]
+
+    async def asked(self, partitions: Any) -> None:
+        """A request is on its way as soon as one is wanted."""
 
     def begin(self, partition: TopicPartition, out: Outgoing) -> bool:
         reading = self._readings.get(partition)

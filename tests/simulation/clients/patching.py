@@ -27,7 +27,7 @@ _cached_template = lru_cache(maxsize=4096)(Template)
 
 
 class Client:
-    """AIOKafkaClient as far as `partition_counts` uses it."""
+    """PatientClient as far as `partition_counts` uses it."""
 
     def __init__(self, broker: Broker, process: Process) -> None:
         self._broker, self._process = broker, process
@@ -90,7 +90,7 @@ async def _topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, bytes]:
 MADE = {
     "AIOKafkaProducer": _producer,
     "AIOKafkaConsumer": _consumer,
-    "AIOKafkaClient": _client,
+    "PatientClient": _client,
     "BatchProducer": _batch_producer,
     "Fetching": _fetching,
     "_records": records_of,

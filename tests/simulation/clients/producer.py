@@ -73,6 +73,7 @@ class Producer:
         self.client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda tp: 0))
         self._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: None)
         self._message_accumulator = SimpleNamespace(_batches={})
+        self._sender = SimpleNamespace(sender_task=None)
 
     async def start(self) -> None:
         if self._idempotent:
