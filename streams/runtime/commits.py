@@ -17,33 +17,16 @@ from aiokafka import errors as kafka_errors
 
 from streams.runtime.closing import close
 from streams.runtime.member import Member
-<<<<<<< HEAD
-from streams.runtime.model import Fenced, RuntimeFailed, RuntimeSettings
+from streams.runtime.model import Interrupted, RuntimeSettings
 from streams.runtime.noted import KEY as NOTE
 from streams.runtime.noted import Identity, Noted
-=======
-from streams.runtime.model import Interrupted, RuntimeSettings
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 from streams.runtime.reading import Reader
 from streams.runtime.transactional import failure, finished, producer, taken_over
 
 log = logging.getLogger(__name__)
 
-<<<<<<< HEAD
-TRANSACTION_TIMEOUT_MS = 60_000
-RETRY_BACKOFF_MS = 20
-"""For transactions: the broker asks to come back while it still writes the markers of the one before."""
-
 NOBODY_KNOWS = Identity()
 
-_REFUSALS = (
-    kafka_errors.ProducerFenced,
-    kafka_errors.InvalidProducerEpoch,
-    kafka_errors.InvalidProducerIdMapping,
-    kafka_errors.InvalidTxnState,
-)
-=======
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 _UNFIT = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 """What a broker says of records that it will never take, whatever else is the matter with it."""
 
@@ -88,13 +71,9 @@ class Commits(Protocol):
 class TransactionalCommits:
     """One transactional producer for one source partition, named for it, so that a new owner's producer fences the old one's."""
 
-<<<<<<< HEAD
     def __init__(self, settings: RuntimeSettings, source: TopicPartition, identity: Identity = NOBODY_KNOWS) -> None:
         self.identity = identity
-=======
-    def __init__(self, settings: RuntimeSettings, source: TopicPartition) -> None:
         self._settings = settings
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._source = source
         self._changelog = TopicPartition(settings.changelogs[source.topic], source.partition)
         self._group = settings.group

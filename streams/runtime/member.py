@@ -52,13 +52,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         use_patient_clients()
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
         self._shared = fetching
-<<<<<<< HEAD
-        self._fetching = fetching or Fetching(settings.bootstrap, client_id=settings.client_id, most_bytes=settings.arrived_bytes)
-=======
         self._fetching = fetching or Fetching(
-            settings.bootstrap, client_id=settings.client_id, patience_s=settings.broker_patience_s
+            settings.bootstrap,
+            client_id=settings.client_id,
+            patience_s=settings.broker_patience_s,
+            most_bytes=settings.arrived_bytes,
         )
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._fetches = Fetches(self._consumer, self._fetching)
         self._bounds = Bounds(settings.bootstrap, settings.topics, client_id=settings.client_id)
 

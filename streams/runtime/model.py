@@ -9,11 +9,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from schemas.codec.errors import Undecodable
-<<<<<<< HEAD
 from streams.runtime.broker.arrived import ARRIVED_BYTES
-=======
 from streams.runtime.patience import BROKER_S
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 
 KEY_SHOWN = 100
 """Characters of a key in words."""
@@ -285,15 +282,10 @@ class RuntimeSettings:
     """How often a record is handled before an exception of its handler sends it to dead letters."""
     retry_backoff_s: float = 0.1
     """Before the second attempt; doubles with each further one."""
-<<<<<<< HEAD
-    broker_patience_s: float = 30.0
-    """How long a send or a commit may remain unanswered before the process stops."""
-    arrived_bytes: int = ARRIVED_BYTES
-    """Of records that have arrived and are not done with; where members of a process share a Fetching, that has the bound."""
-=======
     broker_patience_s: float = BROKER_S
     """How long no broker may answer, or a record or a commit not be accepted, before the process stops."""
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
+    arrived_bytes: int = ARRIVED_BYTES
+    """Of records that have arrived and are not done with; where members of a process share a Fetching, that has the bound."""
     max_message_bytes: int = 8 * 1024 * 1024
     max_state_bytes: int = MAX_STATE_BYTES
     """Of one state with its key. Well below what a changelog accepts: what is refused here would stop every commit there."""

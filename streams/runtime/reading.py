@@ -13,14 +13,10 @@ from aiokafka.errors import KafkaError
 from streams.runtime.broker.client import PatientClient, use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.model import Record, RuntimeFailed
-<<<<<<< HEAD
+from streams.runtime.patience import BROKER_S, START_S
 from streams.runtime.tolerant import UNREADABLE, tolerate_header_names, unreadable
 
 log = logging.getLogger(__name__)
-=======
-from streams.runtime.patience import BROKER_S, START_S
-from streams.runtime.tolerant import tolerate_header_names
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 
 METADATA_RETRY_S = 0.1
 METADATA_RETRY_MS = 20
@@ -191,7 +187,6 @@ async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s:
         await close(client.close())
 
 
-<<<<<<< HEAD
 def _passed_over(raw: Any) -> bool:
     reason = unreadable(raw)
     if reason is not None:
@@ -199,9 +194,6 @@ def _passed_over(raw: Any) -> bool:
     return reason is not None
 
 
-def unreachable(bootstrap: str, error: Exception) -> RuntimeFailed:
-    return RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({error}): start it or correct the address")
-=======
 def of_brokers(error: BaseException | None) -> bool:
     """Whether it tells of something a broker did or did not do, so that it may be over later."""
     return isinstance(error, KafkaError | OSError | TimeoutError)
@@ -210,4 +202,3 @@ def of_brokers(error: BaseException | None) -> bool:
 def unreachable(bootstrap: str, error: Exception | str) -> RuntimeFailed:
     said = error.args[0] if isinstance(error, KafkaError) and error.args else error
     return RuntimeFailed(f"no Kafka broker answers at {bootstrap} ({said}): start it or correct the address")
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)

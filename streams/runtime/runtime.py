@@ -16,12 +16,8 @@ from streams.runtime.broker.identities import topic_ids
 from streams.runtime.closing import came, end
 from streams.runtime.commits import NOBODY_KNOWS, Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
-<<<<<<< HEAD
-from streams.runtime.model import DeadLetter, Fenced, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
-from streams.runtime.noted import Identity
-=======
 from streams.runtime.model import DeadLetter, Fenced, Interrupted, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
+from streams.runtime.noted import Identity
 from streams.runtime.partition import PartitionOwner, PartitionStatus
 from streams.runtime.patience import BACKOFF_S
 from streams.runtime.progress import RestoreProgress

@@ -16,11 +16,8 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
-<<<<<<< HEAD
 from streams.runtime.broker.arrived import ARRIVED_BYTES, Arrived
-=======
 from streams.runtime.broker.client import PatientClient, may_pass
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
 from streams.runtime.broker.unread import Unread
@@ -73,21 +70,20 @@ class Reading(Protocol):
 class Fetching:
     """Members read through it; whoever made it starts and stops it. A partition is read by one of them at a time."""
 
-<<<<<<< HEAD
-    def __init__(self, bootstrap: str, *, client_id: str = "hil", most_bytes: int = ARRIVED_BYTES) -> None:
-        """`most_bytes`: of records that have arrived and are not done with, of all members together."""
+    def __init__(
+        self, bootstrap: str, *, client_id: str = "hil", patience_s: float = BROKER_S, most_bytes: int = ARRIVED_BYTES
+    ) -> None:
+        """`patience_s`: how long no broker at all may answer before all reading fails.
+
+        `most_bytes`: of records that have arrived and are not done with, of all members together.
+        """
         self.arrived = Arrived(most_bytes)
-        self._client: Any = AIOKafkaClient(bootstrap_servers=bootstrap, client_id=client_id)
-=======
-    def __init__(self, bootstrap: str, *, client_id: str = "hil", patience_s: float = BROKER_S) -> None:
-        """`patience_s`: how long no broker at all may answer before all reading fails."""
         self._bootstrap = bootstrap
         self._patience_s = patience_s
         self._client: Any = PatientClient(bootstrap_servers=bootstrap, client_id=client_id)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets RuntimeFailed when no broker has answered for longer than the patience."""
         self.unread = Unread(asyncio.get_running_loop().time)
->>>>>>> c1f7ae4 (Ask for every partition that is wanted, and let one broker end nothing)
         self._readings: dict[TopicPartition, Reading] = {}
         """In the order in which they are asked for: a broker may fill an answer with the first of them alone."""
         self._changed: dict[int, asyncio.Event] = {}

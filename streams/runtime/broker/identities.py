@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.client import PatientClient
 from streams.runtime.broker.requests import RawRequest
 from streams.runtime.closing import close
 
@@ -32,12 +32,10 @@ class TopicIdsRequest(RawRequest):
 
 async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, bytes]:
     """Name → id. Of a broker before Kafka 2.8, or one that gives none: nothing. Raises KafkaError."""
-    client: Any = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client: Any = PatientClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
-        found: dict[str, bytes] = await client.send(client.get_random_node(), TopicIdsRequest(tuple(topics)))
-    except IncompatibleBrokerVersion:
-        return {}
+        found: dict[str, bytes] = await client.ask_any(TopicIdsRequest(tuple(topics))) or {}
     except KafkaError as error:
         if not error.retriable:
             raise
