@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.embedded.errors import EmbeddedError
+from schemas.environment import child_environment
 
 GUARD = Path(__file__).with_name("guard.py")
 CLOSE_SECONDS = 20.0
@@ -52,6 +53,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=child_environment(),  # its children inherit it
                 cwd="/",
                 start_new_session=True,
                 pass_fds=(self._lock,),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.embedded.errors import EmbeddedError, about_folder
+from schemas.environment import DOWNLOADING, child_environment
 
 PINS = Path(__file__).with_name("kafka.sha256")
 Report = Callable[[str], None]
@@ -93,6 +94,7 @@ async def _run_fetch(pins: list[Pin], folder: Path, partial: Path, report: Repor
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=child_environment(DOWNLOADING),
         start_new_session=True,
     )
     assert process.stdin is not None

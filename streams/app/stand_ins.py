@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from connectors.cli.ports import CannotGoOn
+from schemas.environment import child_environment
 
 START_PATIENCE_SECONDS = 60
 STOP_PATIENCE_SECONDS = 5
@@ -32,6 +33,7 @@ async def stand_ins() -> AsyncIterator[StandIns]:
         "--with-parent",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env=child_environment(),
         start_new_session=True,  # Ctrl-C is ours to answer, in order
     )
     assert child.stdin is not None

@@ -17,6 +17,7 @@ from agents.ports import ChatMessage, ToolCall, ToolSpec
 from agents.router.models import Model
 from agents.router.rates import from_row
 from agents.router.tokens import TokenCounter, encodings
+from agents.router.tokens.counter import EXACT
 from agents.router.tokens.encodings import SHIPPED, encoding, encoding_name, packed
 from agents.router.tokens.memory import Memory
 from agents.router.tokens.pieces import LONGEST, pieces
@@ -337,3 +338,20 @@ def test_the_notice_of_the_licence_lies_beside_the_tables():
     notice = encodings.files("agents.router.tokens").joinpath("data", "NOTICE").read_text("utf-8")
     assert "MIT License" in notice
     assert all(f"{name}.ranks.xz" in notice for name in SHIPPED)
+
+
+def test_a_text_of_any_length_is_counted_by_at_most_so_many_characters():
+    """Counting happens where all customers' work happens; a provider may answer with megabytes."""
+
+    class Told:
+        def __init__(self) -> None:
+            self.characters = 0
+
+        def encode_ordinary(self, text: str) -> list[int]:
+            self.characters += len(text)
+            return [0] * (len(text) // 2)
+
+    told = Told()
+    counter = TokenCounter(load=lambda name: told)  # type: ignore[arg-type, return-value]
+    assert abs(counter.count_text(model(), "ab " * 20_000_000) - 30_000_000) < 600_000
+    assert told.characters <= EXACT
