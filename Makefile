@@ -3,11 +3,14 @@
 # make simulate SEEDS=2000 [FROM=0] [JOBS=2] [SUMMARY=file]   that many schedules of everything going wrong; REPLAY=… for one that failed
 # make chaos [KILLS=200] [ONLY=kills,broker]   kills, freezes and restarts of a running deployment, counted from outside
 # make chaos BROKERS=3 [ROUNDS=4] [RATE=20] [ONLY=leader,controller,two,all,freeze20,freeze45,roll,move,starts]   the same of three brokers
+# make hostile [MINUTES=60] [SEED=1]   everything bad that can be written, beside 20 honest messages a second, counted from outside
 # make bench [ONLY=a,c] [QUICK=1]   runs/s, latency, growth, restore, beside the bare client; tables, and bench/results/*.json
 # make histories   record tests/histories anew, on purpose: what later versions must decide as it was decided now
-# make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage
+# make check  what CI runs: style, types, import rules, schemas, workflows, tests with coverage, and the tests of make clocks
+# make clocks the unit tests on a machine that was started this moment, and on one that was started 30 years ago
+# make long   the long tier, half an hour: five hostile minutes, short rounds of chaos, a sweep of the simulation
 .DEFAULT_GOAL := help
-.PHONY: help run up test check chaos bench simulate histories style types imports schemas workflows lock clean
+.PHONY: help run up test check clocks long hostile chaos bench simulate histories style types imports schemas workflows lock clean
 SHELL := /bin/bash
 
 # A distribution's Python first: it is built with profile-guided optimisation, pyenv's only if asked (docs/performance.md).
@@ -45,7 +48,20 @@ chaos: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
 
-check: style types imports schemas workflows test
+# Three tiers. `test`: all that pytest finds, minutes. `check`: that, and what else must hold before a change is merged.
+# `long`: what needs time to go wrong; before a release, and after a change of the runtime, the codec, the sandbox or the budgets.
+check: style types imports schemas workflows test clocks
+
+clocks: $(READY)
+	@for at in 0 1e9; do $(BIN)/python -m pytest -n $${HIL_TEST_WORKERS:-3} --dist loadgroup --no-cov --clock-at $$at tests/unit || exit 1; done
+
+long: $(READY)
+	@$(BIN)/python -m tests.hostile --minutes 5 $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.chaos --kills 20 --only kills,freeze,broker --freezes 2 --restarts 1
+	@$(BIN)/python -m tests.simulation --seeds 500
+
+hostile: $(READY)
+	@$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 style: $(READY)
 	@$(BIN)/ruff format --check .

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 WORDS = 200
 """What a chunk aims for; a paragraph is only cut when it is longer than this by itself."""
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+MAX_HEADING = 200
+"""Characters of a heading that are kept: it is repeated with each of its chunks."""
+_HEADING = re.compile(r"(#{1,6})\s+(.*)")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 _LETTERS_A_WORD = 20
@@ -54,13 +56,12 @@ def _sections(markdown: str) -> Iterator[tuple[str, list[str]]]:
     for line in markdown.splitlines():
         if _FENCE.match(line):
             fenced = not fenced
-        heading = None if fenced else _HEADING.match(line)
+        heading = None if fenced else _heading(line)
         if heading:
             if section := _joined(paragraphs):
                 yield _shown(path), section
             paragraphs = [[]]
-            level = len(heading[1])
-            path = [*((depth, name) for depth, name in path if depth < level), (level, heading[2])]
+            path = [*((depth, name) for depth, name in path if depth < heading[0]), heading]
         elif line.strip() or fenced:
             paragraphs[-1].append(line.rstrip())
         else:
@@ -74,8 +75,17 @@ def _headings(markdown: str) -> Iterator[tuple[int, str]]:
     for line in markdown.splitlines():
         if _FENCE.match(line):
             fenced = not fenced
-        elif not fenced and (heading := _HEADING.match(line)) and heading[2]:
-            yield len(heading[1]), heading[2]
+        elif not fenced and (heading := _heading(line)) and heading[1]:
+            yield heading
+
+
+def _heading(line: str) -> tuple[int, str] | None:
+    """Its level and words, when a line is one."""
+    found = _HEADING.fullmatch(line.rstrip())
+    if found is None:
+        return None
+    words = found[2].rstrip("#").strip()
+    return len(found[1]), words if len(words) <= MAX_HEADING else f"{words[: MAX_HEADING - 1]}…"
 
 
 def _pieces(paragraph: str, words: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,17 @@ from connectors.postgres.errors import StorageError
 from connectors.postgres.pool import Connection, Pool
 from connectors.postgres.values import clean_text, json_text
 
+MAX_BYTES = 2_000_000
+"""Of a document, in UTF-8: a long book."""
+MAX_CHUNKS = 5_000
+"""Passages of a document: each is embedded, and kept with its vector."""
+MAX_NAME = 500
+"""Characters of a source or a title."""
 MAX_DIMENSIONS = 2000
 """The longest vector that pgvector's HNSW index takes."""
 _WRITING = 0x68696C6B  # "hilk": one writer of documents at a time, so that a change of embedder sees all of them
 _BATCH = 256
+_BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _QUERY_CHARACTERS = 4_000
 """As long as the longest chunk; more would only blur what is looked for."""
 
@@ -85,11 +93,20 @@ class KnowledgeStore:
     ) -> Added:
         """Keep a markdown or plain text. The same content twice is one document; other content of the same source replaces it.
 
-        Raises StorageError when there is no text in it, EmbeddingsError when no vectors can be made.
+        Raises StorageError when there is no text in it or too much, EmbeddingsError when no vectors can be made.
         """
-        source, content = clean_text(source), clean_text(content)
-        title = clean_text(title) if title else title_of(content, source)
+        size = len(content.encode("utf-8", "surrogatepass"))
+        if size > MAX_BYTES:
+            raise StorageError(f"{source[:MAX_NAME]} has {size:,} bytes, and a document at most {MAX_BYTES:,}: split it")
+        if is_binary(content):
+            raise StorageError(f"{source[:MAX_NAME]} is no text: give a markdown or text file, not a PDF, image or archive")
+        source, content = clean_text(source)[:MAX_NAME], clean_text(content)
+        title = (clean_text(title) if title else title_of(content, source))[:MAX_NAME]
         pieces = chunks(content)
+        if len(pieces) > MAX_CHUNKS:
+            raise StorageError(
+                f"{source} has {len(pieces):,} passages, and a document at most {MAX_CHUNKS:,}: split it, or use fewer headings"
+            )
         if not pieces:
             raise StorageError(f"{source} has no text to keep: give a markdown or text file with at least one paragraph")
         await self._adopt()
@@ -220,6 +237,11 @@ class KnowledgeStore:
             f"CREATE INDEX IF NOT EXISTS knowledge_chunks_hnsw_{size} ON knowledge_chunks "
             f"USING hnsw ((embedding::vector({size})) vector_cosine_ops) WHERE dimensions = {size}"
         )
+
+
+def is_binary(content: str) -> bool:
+    """Control characters that no text has. (Text of strange encodings is refused where it is decoded.)"""
+    return _BINARY.search(content) is not None
 
 
 def _title(title: str, heading: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from connectors.cli.ports import CannotGoOn
 from connectors.embeddings import configured_embedder
-from connectors.postgres.knowledge import KnowledgeStore
+from connectors.postgres.knowledge import MAX_BYTES, KnowledgeStore, is_binary
 from connectors.postgres.pool import open_pool
 
 
@@ -39,10 +39,23 @@ async def knowledge(
                 return [{"title": hit.title, "text": hit.text, "score": hit.score} for hit in hits]
 
 
-async def _add(store: KnowledgeStore, path: str) -> dict[str, Any]:
+def read_document(path: Path) -> str:
+    """The text of a file. Raises CannotGoOn for what is no text or longer than a document may be; reads no more than that."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        if not path.is_file():  # a pipe or a device may never end
+            raise CannotGoOn(f"cannot read {path}: it is no file. Give Markdown or text files in UTF-8.")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig") if len(content) <= MAX_BYTES else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CannotGoOn(f"cannot read {path}: {error}. Give Markdown or text files in UTF-8.") from error
-    added = await store.add(Path(path).name, text)
+    if len(content) > MAX_BYTES:
+        raise CannotGoOn(f"{path} has {path.stat().st_size:,} bytes, and a document at most {MAX_BYTES:,}: split it.")
+    if is_binary(text):
+        raise CannotGoOn(f"{path} is no text: give Markdown or text files, not a PDF, an image or an archive.")
+    return text
+
+
+async def _add(store: KnowledgeStore, path: str) -> dict[str, Any]:
+    added = await store.add(Path(path).name, read_document(Path(path)))
     return {"id": added.document_id, "title": added.title, "chunks": added.chunks}

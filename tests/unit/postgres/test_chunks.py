@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.postgres.chunks import WORDS, Chunk, chunks, title_of
+from connectors.postgres.chunks import MAX_HEADING, WORDS, Chunk, chunks, title_of
 
 
 def test_paragraphs_stay_together_under_their_headings() -> None:
@@ -59,3 +59,14 @@ def test_chinese_is_cut_between_its_sentences() -> None:
     pieces = chunks("您可以在三十天内退货。" * 1_000)
     assert len(pieces) > 1
     assert all(piece.text.endswith("。") for piece in pieces)
+
+
+def test_a_heading_is_repeated_with_its_chunks_and_so_is_short() -> None:
+    found = chunks("# " + "h" * 100_000 + "\n\n" + "word " * 150 + "\n\n" + "word " * 150)
+    assert [len(chunk.heading) for chunk in found] == [MAX_HEADING, MAX_HEADING]
+
+
+def test_no_line_takes_longer_than_it_is_long() -> None:
+    """Each of these took hours, as the square of its length."""
+    for line in ("# " + " " * 1_000_000 + "x", "# " + "#" * 1_000_000 + "x", "# " + " #" * 500_000 + "x"):
+        assert chunks(f"{line}\n\ntext")[0].text == "text"
