@@ -26,6 +26,8 @@ class Faults:
         self._world = schedule.world
         self.happened: Counter[str] = Counter()
         self.skews: dict[int, int] = {}
+        self.usable_at = SETTLED_S
+        """When at the latest every partition has a leader again that knows it."""
         self._steps = sorted((fault for fault in schedule.plan.faults if fault.trigger == "step"), key=lambda each: each.count)
         self._requests: dict[tuple[str, bool], dict[int, Fault]] = defaultdict(dict)
         self._shop: dict[int, Fault] = {}
@@ -187,6 +189,31 @@ class Faults:
             if topic.compacted:
                 for log in topic.logs:
                     log.compact()
+
+    # of brokers: one at a time, for the cluster has to stay usable
+
+    def _broker(self, fault: Fault) -> int | None:
+        brokers = self._schedule.broker.brokers
+        if brokers is None or not brokers.well:
+            return None
+        number = fault.place % len(brokers.nodes) + 1
+        self._note(fault, f"broker {number}")
+        self.usable_at = self._world.now + brokers.detect_s + brokers.lag_s
+        return number
+
+    def _kill_broker(self, fault: Fault, slot: Slot, process: Process | None) -> None:
+        number = self._broker(fault)
+        if number is not None:
+            self._schedule.broker.brokers.kill(number, fault.seconds)
+
+    def _freeze_broker(self, fault: Fault, slot: Slot, process: Process | None) -> None:
+        number = self._broker(fault)
+        if number is not None:
+            self._schedule.broker.brokers.freeze(number, fault.seconds)
+
+    def _move_leaders(self, fault: Fault, slot: Slot, process: Process | None) -> None:
+        if self._broker(fault) is not None:
+            self._schedule.broker.brokers.move()
 
     def _skew(self, fault: Fault, slot: Slot, process: Process | None) -> None:
         if process is None:

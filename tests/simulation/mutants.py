@@ -14,6 +14,7 @@ from schemas import ids
 from streams import books, journal
 from streams.core import limits, response
 from streams.runtime import commits, effects, opening, reading, standby, step
+from streams.runtime.broker import client, fetching, unread
 
 Mutant = Callable[[], AbstractContextManager[None]]
 
@@ -191,6 +192,44 @@ def a_time_limit_that_counts_the_wait_for_a_worker() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_who_asked_is_told_of_leaders() -> Iterator[None]:
+    """When leaders become known or move, partitions that were asked about are read; those resumed meanwhile are not."""
+
+    async def look_again(self: Any) -> None:
+        mine = [partition for partition in self._readings if partition in self._again or self._leader(partition) < 0]
+        for topic in dict.fromkeys(partition.topic for partition in mine):
+            self._client.add_topic(topic)
+        await self._client.force_metadata_update()
+        await asyncio.sleep(fetching.BACKOFF_S)
+        for partition in mine:
+            self._again.pop(partition, None)
+            if partition in self._readings:
+                self.wake(partition)
+
+    with (
+        mock.patch.object(fetching.Fetching, "_place", mock.Mock()),
+        mock.patch.object(fetching.Fetching, "_look_again", look_again),
+        mock.patch.object(unread.Unread, "look", return_value=False),
+    ):
+        yield
+
+
+@contextmanager
+def a_request_waits_longer_than_a_process() -> Iterator[None]:
+    """A frozen broker is waited for until the process that waits has lost its patience."""
+    made = client.PatientClient.__init__
+
+    def init(self: Any, **config: Any) -> None:
+        made(self, **{**config, "request_timeout_ms": 3_600_000})
+
+    with (
+        mock.patch.object(client.PatientClient, "__init__", init),
+        mock.patch.object(client.PatientClient, "_give_up"),
+    ):
+        yield
+
+
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
@@ -207,6 +246,8 @@ MUTANTS: tuple[Mutant, ...] = (
     a_completion_before_its_calls_are_durable,
     a_call_from_the_journal_under_another_name,
     a_time_limit_that_counts_the_wait_for_a_worker,
+    only_who_asked_is_told_of_leaders,
+    a_request_waits_longer_than_a_process,
 )
 
 

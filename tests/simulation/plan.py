@@ -7,16 +7,33 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
+from streams.runtime.patience import BROKER_S
 from tests.simulation import graphs
 
 PROCESSORS = ("intake", "conversations", "nodes")
 TTL_S = 180.0
 """Longer than any record is late: a repeat of a message that comes after its conversation was forgotten is a new message."""
+CLUSTERED = 0.2
+"""How many of all schedules have several brokers."""
 SETTLED_S = 4.0
 """Faults stop after this many virtual seconds, so that a schedule can come to an end."""
 
 Action = Literal[
-    "kill", "freeze", "lose", "slow", "refuse", "restart", "usurp", "rebalance", "redeliver", "cancel", "compact", "skew"
+    "kill",
+    "freeze",
+    "lose",
+    "slow",
+    "refuse",
+    "restart",
+    "usurp",
+    "rebalance",
+    "redeliver",
+    "cancel",
+    "compact",
+    "skew",
+    "kill_broker",
+    "freeze_broker",
+    "move_leaders",
 ]
 
 
@@ -79,6 +96,19 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """Several brokers, and how soon they notice things."""
+
+    brokers: int
+    detect_s: float
+    """From a broker's last sign of life to the moves of what it led."""
+    lag_s: float
+    """At most, until each broker has heard of it."""
+    alone: bool
+    """Nothing goes wrong but brokers: then no process may end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     partitions: dict[str, int]
@@ -95,6 +125,8 @@ class Plan:
     latency_s: float
     ttl_s: float
     """After which idle conversations are forgotten; the schedule then ends when all are. 0: none is."""
+    cluster: Cluster | None = None
+    """Several brokers; None: one that is always there."""
     keep: Keep = Keep()
 
     def __str__(self) -> str:
@@ -134,8 +166,11 @@ def draw(seed: int, keep: Keep = Keep()) -> Plan:
         "broker_patience_s": shape.choice((8.0, 30.0)),
         "standby": Random(f"standby-{seed}").random() < 0.4,
     }
+    cluster, troubles = _cluster(Random(f"brokers-{seed}"))
+    if cluster is not None:
+        settings["broker_patience_s"] = BROKER_S  # the product's own: it has to do for one broker's fault
     sendings = _sendings(mail, partitions["customer.messages"], [str(each["name"]) for each in definitions])
-    faults = _faults(fate, len(slots))
+    faults = [*([] if cluster is not None and cluster.alone else _faults(fate, len(slots))), *troubles]
     return Plan(
         seed,
         partitions,
@@ -147,9 +182,29 @@ def draw(seed: int, keep: Keep = Keep()) -> Plan:
         tuple(each for at, each in enumerate(sendings) if keep.messages is None or at in keep.messages),
         tuple(each for at, each in enumerate(faults) if keep.faults is None or at in keep.faults),
         shape.choice((0.0005, 0.002, 0.02)),
-        TTL_S if Random(f"ttl-{seed}").random() < 0.15 else 0.0,
+        TTL_S if Random(f"ttl-{seed}").random() < 0.15 and cluster is None else 0.0,
+        cluster,
         keep,
     )
+
+
+def _cluster(random: Random) -> tuple[Cluster | None, list[Fault]]:
+    """One schedule in so many has several brokers, and things that go wrong with them."""
+    if random.random() >= CLUSTERED:
+        return None, []
+    cluster = Cluster(3, random.choice((1.0, 3.0, 9.0)), random.choice((0.05, 0.5, 2.0)), random.random() < 0.7)
+    return cluster, [_trouble(random) for _ in range(random.choice((1, 1, 2, 2, 3)))]
+
+
+def _trouble(random: Random) -> Fault:
+    action: Action = random.choices(("kill_broker", "freeze_broker", "move_leaders"), (4, 4, 3))[0]
+    seconds = random.choice((0.5, 2.0, 10.0, 20.0, 45.0, 90.0)) * (0.8 + 0.4 * random.random())
+    place = random.randrange(3)
+    if random.random() < 0.5:
+        return Fault(action, "step", "", int(random.random() ** 2 * 6000), place, seconds)
+    kind = random.choice(("metadata", "fetch", "produce", "join", "init_pid", "end_txn", "offset_fetch"))
+    trigger: Literal["request", "answer"] = random.choice(("request", "answer"))
+    return Fault(action, trigger, kind, 1 + int(random.random() ** 2 * 40), place, seconds)
 
 
 def _sendings(random: Random, partitions: int, workflows: list[str]) -> list[Sending]:

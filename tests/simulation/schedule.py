@@ -22,8 +22,11 @@ from streams.intake import Admission, Intake
 from streams.journal import ExecutionCodec
 from streams.nodes import Nodes
 from streams.runtime import Fenced, Publisher, Runtime, RuntimeFailed, RuntimeSettings
+from tests.simulation.attention import Attention
 from tests.simulation.broker.broker import Broker
-from tests.simulation.clients.batches import SimulatedFetching
+from tests.simulation.broker.cluster import Brokers
+from tests.simulation.clients.connection import bootstrap_of
+from tests.simulation.clients.patching import fetching as make_fetching
 from tests.simulation.clients.patching import simulated
 from tests.simulation.desk import AGENT_TYPES, Desk, Shop
 from tests.simulation.faults import Faults
@@ -34,6 +37,9 @@ from tests.simulation.world import EPOCH_MS, OutOfSteps, Process, World
 DEADLINE_S = 400.0
 """Virtual seconds within which every schedule must have come to rest."""
 
+SOON_S = 40.0
+"""How long after the last fault of a broker has been made good everything may take; the longest of 200 schedules took 16."""
+MAX_STEPS = 400_000
 TASK_TOPICS = ("node.tasks.simple", "node.tasks.reasoning")
 
 
@@ -66,11 +72,16 @@ class Slot:
 class Schedule:
     def __init__(self, plan: Plan, *, trace: bool = False) -> None:
         self.plan = plan
-        self.world = World(str(plan.seed))
+        self.world = World(str(plan.seed), max_steps=MAX_STEPS * (1 if plan.cluster is None else 4))
         if trace:
             self.world.trace = []
         self.broker = Broker(self.world)
         self.broker.network.latency_s = plan.latency_s
+        self.bootstrap = "broker"
+        if plan.cluster is not None:
+            cluster = plan.cluster
+            self.broker.brokers = Brokers(self.world, cluster.brokers, detect_s=cluster.detect_s, lag_s=cluster.lag_s)
+            self.bootstrap = bootstrap_of(self.broker.brokers)
         self.shop = Shop()
         self.definitions = Definitions()
         with simulated():
@@ -88,6 +99,7 @@ class Schedule:
         self.slots = [Slot(number, processors) for number, processors in enumerate(plan.slots)]
         self.unexpected: str | None = None
         self.faults = Faults(self)
+        self.attention = Attention(self.broker)
 
     def _create_topics(self) -> None:
         partitions = self.plan.partitions
@@ -117,8 +129,10 @@ class Schedule:
 
     async def _main(self, slot: Slot, process: Process) -> None:
         stop = slot.stop = asyncio.Event()
-        fetching = SimulatedFetching(self.broker, process)
-        async with Publisher("broker", patience_s=self.plan.settings["broker_patience_s"], fetching=fetching) as publisher:
+        fetching = make_fetching(self.bootstrap)
+        await fetching.start()
+        self.attention.give(process, fetching)
+        async with Publisher(self.bootstrap, patience_s=self.plan.settings["broker_patience_s"], fetching=fetching) as publisher:
             shared = {"publisher": publisher, "fetching": fetching}
             runtimes = [runtime for name in slot.processors for runtime in self._runtimes(slot, name, process, shared)]
             running = [asyncio.ensure_future(runtime.run()) for runtime in runtimes]
@@ -130,6 +144,7 @@ class Schedule:
             for runtime in runtimes:
                 await runtime.stop()
             await asyncio.gather(*running)
+        await fetching.stop()
 
     def _runtimes(self, slot: Slot, name: str, process: Process, shared: dict[str, Any]) -> Iterator[Runtime[Any]]:
         instance = {"instance": f"slot{slot.number}"} if self.plan.static else {}
@@ -155,7 +170,7 @@ class Schedule:
     ) -> Runtime[Any]:
         chosen = {key: value for key, value in self.plan.settings.items() if key != "concurrency"}
         chosen["standby"] = chosen["standby"] and codec is not None
-        settings = RuntimeSettings("broker", f"hil.{name}", (source,), **{**chosen, **more})
+        settings = RuntimeSettings(self.bootstrap, f"hil.{name}", (source,), **{**chosen, **more})
         return Runtime(settings, processor, codec, dead_letter, **shared)
 
     def _ended(self, slot: Slot, process: Process, task: asyncio.Task[None]) -> None:
@@ -164,7 +179,10 @@ class Schedule:
             return
         error = None if task.cancelled() else task.exception()
         self.world.note(process.name, "ended:", repr(error))
-        if error is not None and not expected_end(error):
+        alone = self.plan.cluster is not None and self.plan.cluster.alone
+        if error is not None and alone:
+            self.unexpected = self.unexpected or f"what went wrong with one broker ended {process.name}: {error!r}"
+        elif error is not None and not expected_end(error):
             self.unexpected = self.unexpected or f"{process.name} ended with {error!r} because of {error.__cause__!r}"
         if task.cancelled():
             self.unexpected = self.unexpected or f"{process.name} was cancelled"
@@ -196,6 +214,8 @@ class Schedule:
                 for slot in self.slots:
                     self.world.at(self.world.random.random() * 0.2, self.start, slot)
                 self.faults.arm()
+                if self.plan.cluster is not None and self.plan.cluster.alone:
+                    self.attention.arm()
                 failure = self._judge()
             finally:
                 self.world.close()
@@ -213,14 +233,24 @@ class Schedule:
         oracle = self.oracle
         try:
             rested = self.world.run(
-                lambda: oracle.broken is not None or (not oracle.outstanding and oracle.at_rest()), deadline=DEADLINE_S
+                lambda: (
+                    oracle.broken is not None
+                    or self.attention.missed is not None
+                    or self._stuck()
+                    or (not oracle.outstanding and oracle.at_rest())
+                ),
+                deadline=DEADLINE_S,
             )
         except OutOfSteps as error:
             return f"{error} at {self.world.now:.1f} s: {self._whereabouts()}"
         except Broken as broken:
             return str(broken)
+        if self.attention.missed is not None:
+            return self.attention.missed
+        if self._stuck():
+            return f"not at rest {SOON_S:g} s after every partition had its leader again: {self._whereabouts()}"
         if oracle.broken is None and not rested:
-            return f"no rest after {self.world.now:.1f} s: {self._whereabouts()}"
+            return self.unexpected or f"no rest after {self.world.now:.1f} s: {self._whereabouts()}"
         try:
             oracle.verdict()
         except Broken as broken:
@@ -232,6 +262,11 @@ class Schedule:
         if oracle.parked_in_doubt and not (self.faults.happened or self.plan.timed or len(self.slots) > 1):
             return "something was parked as in doubt although nothing interrupted it"
         return self.unexpected
+
+    def _stuck(self) -> bool:
+        """Only brokers failed, and what they held up is not made good in time."""
+        cluster = self.plan.cluster
+        return cluster is not None and cluster.alone and self.world.now > self.faults.usable_at + SOON_S
 
     def _whereabouts(self) -> str:
         lags = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
+from streams.runtime import patience
+from tests.simulation.broker.cluster import Brokers, Node, Pending, resolve
 from tests.simulation.broker.groups import Groups
 from tests.simulation.broker.log import Entry, PartitionLog, Sent
 from tests.simulation.broker.transactions import Transactions
@@ -73,6 +76,10 @@ class Broker:
             lambda group, tp, offset: self.committed(group, tp, offset) if self.committed is not None else None,
         )
         self._sessions: dict[Process, list[Session]] = {}
+        self.brokers: Brokers | None = None
+        """Those of a cluster; None: one broker that is always there."""
+        self.asked: dict[tuple[Process, TopicPartition], tuple[int, float]] = {}
+        """Who asks which broker for a partition: until when, which is for ever while the answer is owed."""
 
     def now_ms(self) -> int:
         return EPOCH_MS + int(self.world.now * 1000)
@@ -100,11 +107,18 @@ class Broker:
 
     # requests
 
-    def ask(self, process: Process, kind: str, request: Callable[[Answer], None]) -> asyncio.Future[Any]:
-        """Send a request; the future gets the answer, an exception the broker answered with, or Lost. May never be answered."""
+    def ask(
+        self, process: Process, kind: str, request: Callable[[Answer], None], place: TopicPartition | None = None
+    ) -> asyncio.Future[Any]:
+        """Send a request; the future gets the answer, an exception the broker answered with, or Lost. May never be answered.
+
+        `place`: whose leader it is for; None: any broker can answer.
+        """
         future: asyncio.Future[Any] = process.create_future()
         meddle = self.network.meddle
         fate = meddle(process, kind, False) if meddle is not None else None
+        if self.brokers is not None:
+            request = self._to_one(self.brokers, process, kind, request, future, place)
         if fate is None:
             self.world.at(self._latency(), self._arrive, process, kind, request, future, False)
         elif fate == "lose":
@@ -121,6 +135,40 @@ class Broker:
             )
         return future
 
+    def _to_one(
+        self,
+        brokers: Brokers,
+        process: Process,
+        kind: str,
+        request: Callable[[Answer], None],
+        future: asyncio.Future[Any],
+        place: TopicPartition | None,
+    ) -> Callable[[Answer], None]:
+        """The same request, addressed to the broker that its client takes for the right one."""
+        asked = brokers.asked()
+        node: Node | None = asked if place is None else brokers.nodes.get(brokers.leader(place, asked.version))
+        pending = Pending(process, lambda: self._lose(process, future), patience.REQUEST_S)
+
+        def arrive(answer: Answer) -> None:
+            def run() -> None:
+                if place is not None and not brokers.serves(node, place):
+                    say(brokers.refusal(place))
+                    return
+                try:
+                    request(say)
+                except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+                    say(error)
+
+            def say(value: Any) -> None:
+                brokers.answer(node, pending, lambda: answer(value))
+
+            if node is None:
+                answer(Lost())  # it leads to nowhere at the moment
+            else:
+                brokers.receive(node, kind, pending, run)
+
+        return arrive
+
     def _arrive(
         self, process: Process, kind: str, request: Callable[[Answer], None], future: asyncio.Future[Any], refuse: bool
     ) -> None:
@@ -134,7 +182,7 @@ class Broker:
                 self._lose(process, future)
             else:
                 delay = self._latency() * (300 if fate == "slow" else 1)
-                self.world.deliver(delay, process, _resolve, future, value)
+                self.world.deliver(delay, process, resolve, future, value)
 
         if refuse:
             answer(kafka_errors.TopicAuthorizationFailedError)
@@ -145,7 +193,29 @@ class Broker:
             answer(error)
 
     def _lose(self, process: Process, future: asyncio.Future[Any]) -> None:
-        self.world.deliver(0.01 + self._latency(), process, _resolve, future, Lost())
+        self.world.deliver(0.01 + self._latency(), process, resolve, future, Lost())
+
+    # for connections to one of several brokers
+
+    def fate(self, process: Process, kind: str, *, answered: bool) -> str | None:
+        """What is to become of a request or its answer; None: nothing out of the ordinary."""
+        return self.network.meddle(process, kind, answered) if self.network.meddle is not None else None
+
+    def soon(self, then: Callable[[], None], *, slow: bool = False) -> None:
+        """Something arrives at a broker."""
+        self.world.at(self._latency() * (300 if slow else 1), then)
+
+    def later(self, process: Process, then: Callable[[], None], *, slow: bool = False) -> None:
+        """Something arrives at a process."""
+        self.world.deliver(self._latency() * (300 if slow else 1), process, then)
+
+    def deliver(self, process: Process, future: asyncio.Future[Any], value: Any) -> None:
+        self.world.deliver(self._latency(), process, resolve, future, value)
+
+    def asked_for(self, process: Process, node: int, partitions: Iterable[TopicPartition], *, pending: bool) -> None:
+        """A process asks a broker for what is in these partitions, or has its answer."""
+        for partition in partitions:
+            self.asked[process, partition] = (node, math.inf if pending else self.world.now)
 
     def _latency(self) -> float:
         chance = self._random()
@@ -226,14 +296,3 @@ class Broker:
     def _overdue(self, session: Session) -> None:
         if session.member not in self.groups.group(session.group).members:
             session.told(kafka_errors.UnknownMemberIdError)
-
-
-def _resolve(future: asyncio.Future[Any], value: Any) -> None:
-    if future.done():
-        return
-    if isinstance(value, BaseException):
-        future.set_exception(value)
-    elif isinstance(value, type) and issubclass(value, BaseException):
-        future.set_exception(value())
-    else:
-        future.set_result(value)

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from tests.simulation.broker.broker import Answer, Broker, Lost
 from tests.simulation.world import Process
 
 BACKOFF_S = 0.1
+MOVED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.NotCoordinatorForGroupError)
+"""Another broker is the right one now."""
+RETRIED = (Lost, kafka_errors.ConcurrentTransactions, *MOVED)
 
 
 async def ask(
@@ -21,11 +25,12 @@ async def ask(
     request: Callable[[Answer], None],
     *,
     backoff_s: float = BACKOFF_S,
+    place: TopicPartition | None = None,
 ) -> Any:
     while True:
         try:
-            return await broker.ask(process, kind, request)
-        except (Lost, kafka_errors.ConcurrentTransactions):
+            return await broker.ask(process, kind, request, place)
+        except RETRIED:
             await asyncio.sleep(backoff_s)
 
 

@@ -13,8 +13,9 @@ from aiokafka import errors as kafka_errors
 from aiokafka.structs import OffsetAndTimestamp
 
 from tests.simulation.broker.broker import Broker, Lost, Session
+from tests.simulation.broker.cluster import group_place
 from tests.simulation.broker.log import Entry
-from tests.simulation.clients.asking import BACKOFF_S, ask, told
+from tests.simulation.clients.asking import BACKOFF_S, MOVED, ask, told
 from tests.simulation.world import Process
 
 FETCH_RECORDS = 60
@@ -86,8 +87,8 @@ class Consumer:
             self._broker.forget(self._process, self._member)
             if self._coordinator.generation > 0 and self._instance is None:
                 leave = told(self._broker.groups.leave, self._group, self._member)
-                with contextlib.suppress(Lost):
-                    await self._broker.ask(self._process, "leave", leave)
+                with contextlib.suppress(Lost, *MOVED):
+                    await self._broker.ask(self._process, "leave", leave, group_place(self._group or ""))
         self._wake()
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -149,6 +150,7 @@ class Consumer:
             self._process,
             "fetch",
             lambda answer: self._broker.fetch(tp, position, committed=self._committed_only, limit=limit, answer=answer),
+            tp,
         )
         asked.add_done_callback(lambda future: self._fetched(tp, place, position, future))
 
@@ -157,7 +159,7 @@ class Consumer:
         error = future.exception()
         if self._places.get(tp) is not place or self._closed:
             return
-        if isinstance(error, Lost):
+        if isinstance(error, (Lost, *MOVED)):
             self._process.call_later(BACKOFF_S, self._fetch, tp, place)
             return
         if place.position != position:
@@ -226,13 +228,17 @@ class Consumer:
             return None if found is None else OffsetAndTimestamp(found.offset, found.timestamp)
 
         asked = {tp: first(self._broker.log(tp), at) for tp, at in timestamps.items()}
-        found: dict[TopicPartition, Any] = await ask(self._broker, self._process, "offsets", told(lambda: asked))
+        found: dict[TopicPartition, Any] = await ask(
+            self._broker, self._process, "offsets", told(lambda: asked), place=next(iter(timestamps), None)
+        )
         return found
 
     async def _offsets(self, partitions: Iterable[TopicPartition], what: Any) -> dict[TopicPartition, int]:
         wanted = list(partitions)
         request = told(lambda: {tp: what(self._broker.log(tp)) for tp in wanted})
-        found: dict[TopicPartition, int] = await ask(self._broker, self._process, "offsets", request)
+        found: dict[TopicPartition, int] = await ask(
+            self._broker, self._process, "offsets", request, place=wanted[0] if wanted else None
+        )
         return found
 
     # the group
@@ -241,7 +247,7 @@ class Consumer:
         if self._group is None:
             raise kafka_errors.IllegalOperation("Requires group_id")
         request = told(self._broker.groups.committed, self._group, partition)
-        found: int | None = await ask(self._broker, self._process, "offset_fetch", request)
+        found: int | None = await ask(self._broker, self._process, "offset_fetch", request, place=group_place(self._group))
         return found
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -264,14 +270,14 @@ class Consumer:
             try:
                 await self._coordinator._do_commit_offsets(None, offsets)
                 return
-            except Lost:
+            except (Lost, *MOVED):
                 await asyncio.sleep(BACKOFF_S)
 
     async def _commit_once(self, assignment: Any, offsets: Mapping[TopicPartition, int]) -> None:
         """With the generation of the moment, which may be none."""
         generation = self._coordinator.generation
         request = told(self._broker.groups.commit, self._group or "", self._member, generation, dict(offsets))
-        await self._broker.ask(self._process, "offset_commit", request)
+        await self._broker.ask(self._process, "offset_commit", request, group_place(self._group or ""))
 
     def _told(self, error: type[Exception]) -> None:
         """A heartbeat or a commit was refused."""
@@ -344,11 +350,11 @@ class Consumer:
             )
 
         try:
-            generation, _ = await self._broker.ask(process, "join", join)
+            generation, _ = await self._broker.ask(process, "join", join, group_place(name))
         except kafka_errors.UnknownMemberIdError:
             self._forget_generation()
             return None
-        except Lost:
+        except (Lost, *MOVED):
             return None
         self._fresh = False
         if member != self._member:
@@ -357,12 +363,12 @@ class Consumer:
         self._rejoin.clear()
         try:
             partitions: tuple[TopicPartition, ...] = await self._broker.ask(
-                process, "sync", lambda answer: groups.sync(name, member, generation, answer)
+                process, "sync", lambda answer: groups.sync(name, member, generation, answer), group_place(name)
             )
         except (kafka_errors.UnknownMemberIdError, kafka_errors.IllegalGenerationError):
             self._forget_generation()
             return None
-        except (kafka_errors.RebalanceInProgressError, Lost):
+        except (kafka_errors.RebalanceInProgressError, Lost, *MOVED):
             return None
         return partitions
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from unittest import mock
+from weakref import WeakKeyDictionary
+
+import aiokafka.client
 
 import agents.meter
 import streams.core.graph
 import streams.runtime
 from schemas.workflow.templates import Template
+from streams.runtime.broker import client, producer
+from streams.runtime.broker.client import PatientClient
+from streams.runtime.broker.fetching import Fetching
+from streams.runtime.broker.outages import Outages
+from streams.runtime.broker.producer import BatchProducer
 from tests.simulation.broker.broker import Broker
 from tests.simulation.clients.asking import ask, told
 from tests.simulation.clients.batches import SimulatedBatchProducer, SimulatedFetching, records_of
+from tests.simulation.clients.connection import connect
 from tests.simulation.clients.consumer import Consumer
 from tests.simulation.clients.producer import Producer
 from tests.simulation.world import Process
@@ -68,18 +77,25 @@ def _consumer(**config: Any) -> Consumer:
     return Consumer(process.world.broker, process, **config)
 
 
-def _client(**config: Any) -> Client:
+def _client(**config: Any) -> Any:
     process = _process()
+    if process.world.broker.brokers is not None:
+        return PatientClient(**config)
     return Client(process.world.broker, process)
 
 
-def _batch_producer(**config: Any) -> SimulatedBatchProducer:
+def _batch_producer(**config: Any) -> Any:
     process = _process()
+    if process.world.broker.brokers is not None:
+        return BatchProducer(**config)
     return SimulatedBatchProducer(process.world.broker, process, **config)
 
 
-def _fetching(bootstrap: str, **config: Any) -> SimulatedFetching:
+def fetching(bootstrap: str, **config: Any) -> Any:
+    """Streams' own where there are several brokers to ask."""
     process = _process()
+    if process.world.broker.brokers is not None:
+        return Fetching(bootstrap, **config)
     return SimulatedFetching(process.world.broker, process)
 
 
@@ -87,12 +103,60 @@ async def _topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, bytes]:
     return {topic: topic.encode().ljust(16)[:16] for topic in topics}
 
 
+class Dice:
+    """The module `random`, as seen by the process that runs: thrown by the world."""
+
+    @staticmethod
+    def shuffle(values: list[Any]) -> None:
+        _process().world.random.shuffle(values)
+
+    @staticmethod
+    def sample(values: Sequence[Any], count: int) -> list[Any]:
+        return _process().world.random.sample(values, count)
+
+    @staticmethod
+    def choice(values: Sequence[Any]) -> Any:
+        return _process().world.random.choice(values)
+
+
+def _outages(_: PatientClient) -> Outages:
+    """A machine's knowledge of brokers is that of its process here."""
+    process = _process()
+    known = _known.get(process)
+    if known is None:
+        known = _known[process] = Outages(process.time)
+    return known
+
+
+_known: WeakKeyDictionary[Process, Outages] = WeakKeyDictionary()
+
+
+class Clock:
+    """The module `time`, as seen by the process that runs."""
+
+    @staticmethod
+    def time_ns() -> int:
+        return int(_process().world.broker.now_ms()) * 1_000_000
+
+
+BELOW: tuple[tuple[Any, str, Any], ...] = (
+    (aiokafka.client, "create_conn", connect),
+    (aiokafka.client, "collect_hosts", partial(aiokafka.client.collect_hosts, randomize=False)),
+    (aiokafka.client, "random", Dice),
+    (client, "create_conn", connect),
+    (client, "random", Dice),
+    (PatientClient, "outages", property(_outages)),
+    (producer, "time", Clock),
+)
+"""What the real clients stand on where there are several brokers."""
+
+
 MADE = {
     "AIOKafkaProducer": _producer,
     "AIOKafkaConsumer": _consumer,
     "PatientClient": _client,
     "BatchProducer": _batch_producer,
-    "Fetching": _fetching,
+    "Fetching": fetching,
     "_records": records_of,
     "topic_ids": _topic_ids,
 }
@@ -117,6 +181,8 @@ def simulated() -> Iterator[None]:
                 for attribute, fake in MADE.items():
                     if hasattr(module, attribute):
                         patches.enter_context(mock.patch.object(module, attribute, fake))
+        for module, attribute, fake in BELOW:
+            patches.enter_context(mock.patch.object(module, attribute, fake))
         for kind in metered:
             kind.__init__.__kwdefaults__ = {"clock": lambda: _process().world.now}
         logging.disable(logging.CRITICAL)

@@ -12,15 +12,14 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
-from tests.simulation.broker.broker import Broker, Lost
+from tests.simulation.broker.broker import Broker
+from tests.simulation.broker.cluster import group_place, transaction_place
 from tests.simulation.broker.log import Sent
-from tests.simulation.clients.asking import BACKOFF_S, ask, told
+from tests.simulation.clients.asking import BACKOFF_S, RETRIED, ask, told
 from tests.simulation.world import Process
 
 BATCH_RECORDS = 40
 """How many records fit into a batch: few, so that there are many."""
-
-_RETRIED = (Lost, kafka_errors.ConcurrentTransactions)
 
 
 class Batch:
@@ -56,6 +55,7 @@ class Producer:
         self._process = process
         self._id: str | None = config.get("transactional_id")
         self._idempotent = bool(config.get("enable_idempotence")) or self._id is not None
+        self._coordinator = transaction_place(self._id) if self._id is not None else None
         self._timeout_ms: int = config.get("transaction_timeout_ms", 60_000)
         self._backoff_s: float = config.get("retry_backoff_ms", BACKOFF_S * 1000) / 1000
         self._pid, self._epoch = -1, -1
@@ -67,6 +67,7 @@ class Producer:
         self._in_transaction = False
         self._added: set[TopicPartition] = set()
         self._group_added = False
+        self._turn = 0
         self._closed = False
         self._nothing_yet: asyncio.Future[None] | None = None
         # what streams.runtime looks at beside the public methods
@@ -78,7 +79,9 @@ class Producer:
     async def start(self) -> None:
         if self._idempotent:
             init = told(self._broker.transactions.init, self._id, self._timeout_ms)
-            self._pid, self._epoch = await ask(self._broker, self._process, "init_pid", init, backoff_s=self._backoff_s)
+            self._pid, self._epoch = await ask(
+                self._broker, self._process, "init_pid", init, backoff_s=self._backoff_s, place=self._coordinator
+            )
 
     async def stop(self) -> None:
         """Deliver what was handed over, unless that is impossible."""
@@ -143,6 +146,7 @@ class Producer:
             self._epoch,
             group,
             dict(offsets),
+            place=group_place(group),
         )
 
     async def commit_transaction(self) -> None:
@@ -165,9 +169,10 @@ class Producer:
 
             await self._transactional("end_txn", end)
 
-    async def _transactional(self, kind: str, what: Any, *args: Any) -> None:
+    async def _transactional(self, kind: str, what: Any, *args: Any, place: TopicPartition | None = None) -> None:
         try:
-            await ask(self._broker, self._process, kind, told(what, *args), backoff_s=self._backoff_s)
+            request, place = told(what, *args), place or self._coordinator
+            await ask(self._broker, self._process, kind, request, backoff_s=self._backoff_s, place=place)
         except kafka_errors.InvalidProducerEpoch:
             self._die(kafka_errors.ProducerFenced())
         except kafka_errors.KafkaError as error:
@@ -204,6 +209,11 @@ class Producer:
         if self._id is not None and not self._added.issuperset(lanes):
             self._add(lanes)
             return
+        if self._broker.brokers is not None:  # a request goes to one broker; the others have theirs when it is answered
+            leader = self._broker.brokers.leader
+            self._turn += 1
+            first = leader(lanes[self._turn % len(lanes)])
+            lanes = [tp for tp in lanes if leader(tp) == first]
         taken: dict[TopicPartition, Batch] = {}
         for tp in lanes:
             batch = taken[tp] = self._waiting[tp][0]
@@ -212,7 +222,8 @@ class Producer:
                 self._sequences[tp] = batch.sequence + len(batch.records)
         self._on_its_way = True
         request = [(tp, batch.sequence, batch.records) for tp, batch in taken.items()]
-        asked = self._broker.ask(self._process, "produce", told(self._broker.produce, self._id, self._pid, self._epoch, request))
+        produce = told(self._broker.produce, self._id, self._pid, self._epoch, request)
+        asked = self._broker.ask(self._process, "produce", produce, lanes[0])
         asked.add_done_callback(lambda future: self._sent(future, taken))
 
     def _sent(self, future: asyncio.Future[Any], taken: Mapping[TopicPartition, Batch]) -> None:
@@ -222,7 +233,7 @@ class Producer:
         again = False
         for tp, batch in taken.items():
             answer = answers[tp]
-            if isinstance(answer, _RETRIED):
+            if isinstance(answer, RETRIED):
                 again = True
                 continue
             lane = self._waiting.get(tp)
@@ -252,6 +263,7 @@ class Producer:
             self._process,
             "add_partitions",
             told(self._broker.transactions.add_partitions, self._id, self._pid, self._epoch, lanes),
+            self._coordinator,
         )
 
         def added(future: asyncio.Future[Any]) -> None:
@@ -260,7 +272,7 @@ class Producer:
             if error is None:
                 self._added.update(lanes)
                 self._send()
-            elif isinstance(error, _RETRIED):
+            elif isinstance(error, RETRIED):
                 self._on_its_way = True
                 self._process.call_later(self._backoff_s, self._again)
             else:
