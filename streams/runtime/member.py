@@ -12,6 +12,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from streams.runtime.begun import Begin
+from streams.runtime.broker.answers import may_pass
 from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.broker.fetches import Fetches
 from streams.runtime.broker.fetching import Fetching
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 BROKERS_LEAST_SESSION_MS = 6_000
 """What a broker allows that has not been told otherwise."""
+JOININGS = 3
+LATELY_S = 300.0
+"""A membership that ends more often than that in so long ends the process."""
 RETRY_BACKOFF_MS = 30
 """Before aiokafka asks the group's coordinator again."""
 
@@ -50,6 +54,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._assignor: Any = _own_sticky_assignor()
         tolerate_header_names()
         use_patient_clients()
+        self._session_timeout_ms = settings.session_timeout_ms
+        self._joined_anew: list[float] = []
+        """When, lately, because a membership had ended."""
         self._consumer: Any = self._consumer_of(settings.session_timeout_ms)
         self._shared = fetching
         self._fetching = fetching or Fetching(
@@ -110,24 +117,39 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             return await self._fetches.poll(timeout_s, max_records)
         except kafka_errors.InvalidSessionTimeoutError:
-            await self._start_again()
+            log.warning(
+                "%s: the broker does not allow a session timeout of %d ms (group.min.session.timeout.ms): going on with %d",
+                self._settings.group,
+                self._session_timeout_ms,
+                BROKERS_LEAST_SESSION_MS,
+            )
+            self._session_timeout_ms = BROKERS_LEAST_SESSION_MS
+            await self._join_anew()
             return {}
         except kafka_errors.OffsetOutOfRangeError as error:
             raise RuntimeFailed(
                 f"{self._settings.group}: retention has deleted records before they were handled ({error})"
             ) from error
+        except kafka_errors.KafkaError as error:
+            if not self._may_join_anew(error):
+                raise
+            log.error("%s: its membership has ended (%s): joining anew", self._settings.group, error)
+            await self._join_anew()
+            return {}
 
-    async def _start_again(self) -> None:
-        """The broker wants longer sessions. Nothing has been assigned yet: it says so at the first attempt to join."""
-        log.warning(
-            "%s: the broker does not allow a session timeout of %d ms (group.min.session.timeout.ms): going on with %d",
-            self._settings.group,
-            self._settings.session_timeout_ms,
-            BROKERS_LEAST_SESSION_MS,
-        )
+    def _may_join_anew(self, error: kafka_errors.KafkaError) -> bool:
+        """aiokafka ends a membership over any answer it does not expect. What has a name of its own is no surprise."""
+        if type(error) is not kafka_errors.KafkaError and not may_pass(type(error)):
+            return False
+        now = asyncio.get_running_loop().time()
+        self._joined_anew = [at for at in self._joined_anew if now - at < LATELY_S] + [now]
+        return len(self._joined_anew) <= JOININGS
+
+    async def _join_anew(self) -> None:
+        """As a new member: what is assigned then is opened from its fence on, whatever was open here before."""
         await self._fetches.stop()
         await close(self._consumer.stop())
-        self._consumer = self._consumer_of(BROKERS_LEAST_SESSION_MS)
+        self._consumer = self._consumer_of(self._session_timeout_ms)
         self._fetches = Fetches(self._consumer, self._fetching)
         await self._join()
 

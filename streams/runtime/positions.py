@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.runtime.broker.client import may_pass, use_patient_clients
+from streams.runtime.broker.answers import may_pass
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.patience import START_S
 from streams.runtime.reading import unreachable

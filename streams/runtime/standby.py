@@ -13,7 +13,8 @@ from typing import Any, Generic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.runtime.broker.client import may_pass, use_patient_clients
+from streams.runtime.broker.answers import may_pass
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.model import RuntimeSettings, S
 from streams.runtime.patience import BROKER_S

@@ -9,7 +9,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
-from streams.runtime.broker.client import may_pass, use_patient_clients
+from streams.runtime.broker.answers import may_pass
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.closing import close
 from streams.runtime.model import Fenced, Interrupted, RuntimeFailed
 from streams.runtime.patience import BACKOFF_S, BROKER_S, TRANSACTION_S

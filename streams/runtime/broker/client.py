@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiokafka.admin.client
@@ -23,6 +23,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from streams.runtime.broker.answers import first_of, in_words, may_pass
 from streams.runtime.broker.outages import Address, Outages
 from streams.runtime.patience import BACKOFF_S, CONNECT_S, HEDGE_S, REFUSED_S, REQUEST_S, STALLED_S, START_S
 
@@ -141,6 +142,8 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
                 looked_at = now
                 self.force_metadata_update()
             for owed in stalled:
+                if owed.late:
+                    continue
                 dropped = self.cluster.broker_metadata(owed.node) is None
                 if dropped or now - owed.since > owed.limit_s:
                     self._give_up(owed, "the other brokers have dropped it" if dropped else f"no answer for {owed.limit_s:g} s")
@@ -266,7 +269,11 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
                 self._md_update_fut = self._loop.create_future()
             while True:
                 topics = frozenset(self._topics)
-                updated = await self._metadata_update(self.cluster, topics)
+                try:
+                    updated = await self._metadata_update(self.cluster, topics)
+                except Exception:  # whoever waits for metadata would wait for ever
+                    log.exception("metadata could not be taken in")
+                    updated = False
                 if not updated or topics == self._topics:
                     break
             self._md_update_waiter = self._loop.create_future()
@@ -277,7 +284,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
 
     async def ask_any(self, request: Any) -> Any:
         """The first answer of any broker to what each of them can answer, and may be asked twice. None when there is none."""
-        return await _first([self._asks(node, request) for node in self._nodes()], HEDGE_S)
+        return await first_of([self._asks(node, request) for node in self._nodes()], HEDGE_S)
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         request = MetadataRequest(list(topics) if topics else None)
@@ -332,52 +339,8 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
             return ask
 
         shuffled = random.sample(addresses, len(addresses))
-        return await _first([asks(address) for address in sorted(shuffled, key=self.outages.__contains__)], HEDGE_S)
-
-
-def may_pass(error: type[kafka_errors.KafkaError]) -> bool:
-    """Whether what was refused is worth sending again. A code that nobody here knows may mean anything, so patience decides."""
-    return bool(error.retriable) or error in (kafka_errors.UnknownError, kafka_errors.BrokerNotAvailableError)
+        return await first_of([asks(address) for address in sorted(shuffled, key=self.outages.__contains__)], HEDGE_S)
 
 
 def _usable(metadata: Any) -> Any:
     return metadata if metadata.brokers else None
-
-
-async def _first(asks: Sequence[Callable[[], Awaitable[Any]]], patience_s: float) -> Any:
-    """The first result that is not None. The next is asked when those before have said None, or nothing for so long."""
-    waiting: Iterator[Callable[[], Awaitable[Any]]] = iter(asks)
-    asked: set[asyncio.Future[Any]] = set()
-    more = True
-    try:
-        while True:
-            following = next(waiting, None)
-            more = following is not None
-            if following is not None:
-                asked.add(asyncio.ensure_future(following()))
-            while asked:
-                done, asked = await asyncio.wait(asked, timeout=patience_s if more else None, return_when=asyncio.FIRST_COMPLETED)
-                for each in done:
-                    if (result := each.result()) is not None:
-                        return result
-                if more:
-                    break
-            if not more:
-                return None
-    finally:
-        for each in asked:
-            each.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-
-
-def in_words(error: BaseException) -> str:
-    """Why a broker cannot be used, without addresses and error numbers."""
-    if isinstance(error, ConnectionRefusedError):
-        return "refused the connection"
-    if isinstance(error, TimeoutError):
-        return "has not answered"
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    if isinstance(error, kafka_errors.KafkaConnectionError):
-        return "broke the connection"
-    return repr(error)

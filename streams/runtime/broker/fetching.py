@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
+from streams.runtime.broker.answers import may_pass
 from streams.runtime.broker.arrived import ARRIVED_BYTES, Arrived
-from streams.runtime.broker.client import PatientClient, may_pass
+from streams.runtime.broker.client import PatientClient
 from streams.runtime.broker.producer import Batch
 from streams.runtime.broker.requests import Fetched, FetchRequest
 from streams.runtime.broker.unread import Unread

@@ -12,7 +12,8 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from streams.runtime.broker.client import PatientClient, may_pass
+from streams.runtime.broker.answers import may_pass
+from streams.runtime.broker.client import PatientClient
 from streams.runtime.broker.requests import Produced, ProduceRequest
 from streams.runtime.model import Outgoing
 from streams.runtime.patience import BACKOFF_S, BROKER_S, PRODUCE_S

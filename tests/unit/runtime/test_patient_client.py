@@ -260,6 +260,22 @@ def test_looking_up_goes_on_after_everybody_was_gone(world: World):
     assert told(story)[0] == [False, True]
 
 
+def test_looking_up_outlives_whoever_hears_of_its_results(world: World):
+    """Everybody who waits for metadata would wait for ever."""
+
+    async def story(client: PatientClient) -> list[bool]:
+        await started(client)
+
+        def listener(_: Any) -> None:
+            client.cluster.remove_listener(listener)
+            raise ValueError("a defect")
+
+        client.cluster.add_listener(listener)
+        return [await client.force_metadata_update(), await client.force_metadata_update()]
+
+    assert told(story)[0] == [False, True]
+
+
 def test_a_connection_that_breaks_while_a_coordinator_is_looked_up_does_not_end_a_producer(world: World):
     """aiokafka's producers know three errors after which they ask again, and are finished after every other one."""
     world.coordinator = [
