@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORDLLAMA_DIMENSIONS = 256
+OPENAI_MODEL = "text-embedding-3-small"
 _WEIGHTS = Path("weights") / "l2_supercat_256.safetensors"
 _TOKENIZER = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
 _BATCH = 64
@@ -164,25 +165,67 @@ class EndpointEmbedder:
         await self._client.close()
 
 
-def configured_embedder(environment: Mapping[str, str]) -> WordLlamaEmbedder | EndpointEmbedder:
-    """The endpoint of HIL_EMBEDDINGS_MODEL (with _BASE_URL, _API_KEY, _DIMENSIONS beside it) when set, else wordllama."""
-    model = environment.get("HIL_EMBEDDINGS_MODEL", "").strip()
-    if not model or model == "wordllama":
+class NoEmbedder:
+    """Where no vectors can be made: nothing is looked up, and adding documents says what to set."""
+
+    name = "none"
+    remedy = (
+        "no vectors can be made here: set OPENAI_API_KEY, or HIL_EMBEDDINGS_MODEL to a model of HIL_EMBEDDINGS_BASE_URL "
+        "(or of HIL_LLM_BASE_URL), or install the offline embedder (`pip install 'hil-agents[embedded]'`)"
+    )
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        raise EmbeddingsError(self.remedy)
+
+
+def configured_embedder(environment: Mapping[str, str]) -> WordLlamaEmbedder | EndpointEmbedder | NoEmbedder:
+    """What works with what is configured.
+
+    HIL_EMBEDDINGS_MODEL at HIL_EMBEDDINGS_BASE_URL; else at OpenAI, where there is a key for it; else at the local endpoint
+    HIL_LLM_BASE_URL. Without a model's name: the offline embedder where it is installed, which an image for production does
+    not have; else OpenAI's small model with OPENAI_API_KEY; else none, for Anthropic offers no embeddings and nobody can guess
+    the name of a local endpoint's model. Raises EmbeddingsError for settings that cannot be used.
+    """
+
+    def setting(name: str) -> str:
+        return environment.get(name, "").strip()
+
+    model, base_url, own_key = (setting(f"HIL_EMBEDDINGS_{name}") for name in ("MODEL", "BASE_URL", "API_KEY"))
+    dimensions, openai_key = setting("HIL_EMBEDDINGS_DIMENSIONS"), setting("OPENAI_API_KEY")
+    if dimensions and not (dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 6 and int(dimensions)):
+        raise EmbeddingsError(f"HIL_EMBEDDINGS_DIMENSIONS is {dimensions[:80]!r}: write a whole number such as 512")
+    if model == "wordllama" or (not model and is_installed()):
         return WordLlamaEmbedder()
-    dimensions = environment.get("HIL_EMBEDDINGS_DIMENSIONS", "").strip()
-    if dimensions and not dimensions.isdecimal():
-        raise EmbeddingsError(f"HIL_EMBEDDINGS_DIMENSIONS is {dimensions!r}: write a whole number such as 512")
-    base_url = environment.get("HIL_EMBEDDINGS_BASE_URL") or None
-    key = environment.get("HIL_EMBEDDINGS_API_KEY") or environment.get("OPENAI_API_KEY")
-    if not key and base_url is None:
-        raise EmbeddingsError(
-            f"HIL_EMBEDDINGS_MODEL is {model!r} but there is no key: "
-            "set HIL_EMBEDDINGS_API_KEY, or HIL_EMBEDDINGS_BASE_URL for a local endpoint"
-        )
+    if not model:
+        if base_url:
+            raise EmbeddingsError("HIL_EMBEDDINGS_BASE_URL is set without HIL_EMBEDDINGS_MODEL: name the model to ask there")
+        if not (own_key or openai_key):
+            return NoEmbedder()
+        model = OPENAI_MODEL
+    key = own_key or openai_key
+    if not base_url and not key:
+        base_url, key = setting("HIL_LLM_BASE_URL"), setting("HIL_LLM_API_KEY")
+        if not base_url:
+            raise EmbeddingsError(
+                f"HIL_EMBEDDINGS_MODEL is {model!r} but there is no key: "
+                "set HIL_EMBEDDINGS_API_KEY, or HIL_EMBEDDINGS_BASE_URL for a local endpoint"
+            )
     import openai  # half a second, and only an endpoint needs it
 
-    client = openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=2, timeout=30.0)
+    client = openai.AsyncOpenAI(base_url=base_url or None, api_key=key or "none", max_retries=2, timeout=30.0)
     return EndpointEmbedder(client, model, dimensions=int(dimensions) if dimensions else None)
+
+
+def is_installed() -> bool:
+    """Whether the offline embedder is there."""
+    return importlib.util.find_spec("wordllama") is not None
+
+
+def in_words(embedder: Embedder) -> str:
+    """What was chosen, for the log of a start."""
+    if isinstance(embedder, NoEmbedder):
+        return f"the knowledge base is not searched: {embedder.remedy}"
+    return f"the knowledge base is searched with {embedder.name}"
 
 
 def _unit(vector: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from connectors.embeddings import Embedder
+from connectors.embeddings import Embedder, EmbeddingsError, NoEmbedder
 from connectors.postgres.chunks import Chunk, chunks, title_of
 from connectors.postgres.errors import StorageError
 from connectors.postgres.pool import Connection, Pool
@@ -87,6 +87,11 @@ class KnowledgeStore:
         self._pool = pool
         self._embedder = embedder
         self._checked = False
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything can be looked up: not without an embedder."""
+        return not isinstance(self._embedder, NoEmbedder)
 
     async def add(
         self, source: str, content: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
@@ -195,6 +200,8 @@ class KnowledgeStore:
 
     async def _adopt(self) -> None:
         """Once a process: let our embedder be the one of this database."""
+        if not self.searches:
+            raise EmbeddingsError(NoEmbedder.remedy)
         if not self._checked:
             await self.reembed()
 

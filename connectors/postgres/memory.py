@@ -57,6 +57,8 @@ class PostgresMemory:
             pause = min(pause * 2, _SLOWEST_LOOK_SECONDS)
 
     async def knowledge(self, query: str, *, top_k: int) -> Sequence[Passage]:
+        if not self._knowledge.searches:
+            return []  # said once, when the process started
         try:
             found = await self._knowledge.search(query, top_k=top_k)
         except (EmbeddingsError, StorageError) as error:

@@ -238,7 +238,7 @@ class _Builder:
         else:
             from streams.app.workshop import open_workshop  # the clients of models and tools take two seconds to import
 
-            opened = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings)))
+            opened = await self.stack.enter_async_context(open_workshop(self.settings, database_of(self.settings), self.report))
             workshop, registry, router = opened, opened.registry, opened.calls.router
             self.stack.enter_context(announcer.hearing(router.health, router.clock))
             if self.measures is not None:

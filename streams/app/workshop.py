@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from agents.sandbox import Sandbox
 from connectors.composio.client import ComposioClient
 from connectors.composio.client import configure as configure_tools
 from connectors.composio.tools import Toolbox
-from connectors.embeddings import configured_embedder
+from connectors.embeddings import configured_embedder, in_words
 from connectors.postgres.knowledge import KnowledgeStore
 from connectors.postgres.memory import PostgresMemory
 from connectors.postgres.pool import open_pool
@@ -54,8 +54,13 @@ class OpenWorkshop:
 
 
 @asynccontextmanager
-async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[OpenWorkshop]:
-    """Open the clients that nodes share. Raises Fatal or StorageError, in words, when one is not configured."""
+async def open_workshop(
+    settings: Settings, database_url: str, report: Callable[[str], None] = lambda line: None
+) -> AsyncIterator[OpenWorkshop]:
+    """Open the clients that nodes share, and report what was chosen where there was a choice.
+
+    Raises Fatal or StorageError, in words, when one is not configured.
+    """
     environ = settings.environment()
     async with AsyncExitStack() as stack:
         registry = builtin.registry()
@@ -63,14 +68,14 @@ async def open_workshop(settings: Settings, database_url: str) -> AsyncIterator[
         tools = configure_tools(environ)
         client = await stack.enter_async_context(ComposioClient(tools)) if tools is not None else None
         pool = await stack.enter_async_context(await open_pool(database_url))
+        embedder = configured_embedder(environ)
+        report(in_words(embedder))
         sandbox = Sandbox()
         stack.push_async_callback(sandbox.close)
         yield OpenWorkshop(
             registry=registry,
             collaborators=Collaborators(sandbox),
-            memory=PostgresMemory(
-                pool, KnowledgeStore(pool, configured_embedder(environ)), patience_seconds=PROJECTION_PATIENCE_S
-            ),
+            memory=PostgresMemory(pool, KnowledgeStore(pool, embedder), patience_seconds=PROJECTION_PATIENCE_S),
             calls=calls,
             toolbox=Toolbox(client),
         )

@@ -14,6 +14,7 @@ import typer.main
 import yaml
 
 from connectors.cli.main import PROCESSORS, build
+from connectors.embeddings import configured_embedder
 from connectors.settings import VARIABLES, Settings
 from schemas.topics import MAX_MESSAGE_BYTES
 from streams.app.groups import groups
@@ -117,6 +118,16 @@ def test_the_containers_settings_are_accepted() -> None:
     settings = Settings.from_environment(environment)
     assert settings.kafka_bootstrap == "kafka:9092"
     assert settings.database_url is not None
+
+
+@pytest.mark.parametrize(
+    "given", [{"ANTHROPIC_API_KEY": "k"}, {"HIL_LLM_BASE_URL": "http://model:8080/v1"}, {"OPENAI_API_KEY": "k"}]
+)
+def test_one_key_or_endpoint_alone_is_enough(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image has no offline embedder, so what the file leaves open must be open to what works with this one."""
+    monkeypatch.setattr("connectors.embeddings.is_installed", lambda: False)
+    environment = {name: _defaulted(value, **given) for name, value in SERVICES["nodes"]["environment"].items()}
+    assert configured_embedder(Settings.from_environment(environment).environment()).name
 
 
 @pytest.mark.parametrize("name", SERVICES)

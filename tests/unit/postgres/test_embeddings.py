@@ -14,11 +14,15 @@ from connectors.embeddings import (
     WORDLLAMA_DIMENSIONS,
     EmbeddingsError,
     EndpointEmbedder,
+    NoEmbedder,
     WordLlamaEmbedder,
     configured_embedder,
     embed,
+    in_words,
     load_wordllama,
 )
+from connectors.postgres.knowledge import KnowledgeStore
+from connectors.postgres.memory import PostgresMemory
 
 
 def _cosine(one: list[float], other: list[float]) -> float:
@@ -103,3 +107,50 @@ async def test_the_environment_chooses() -> None:
         configured_embedder({"HIL_EMBEDDINGS_MODEL": "tiny"})
     with pytest.raises(EmbeddingsError, match="whole number"):
         configured_embedder({"HIL_EMBEDDINGS_MODEL": "tiny", "HIL_EMBEDDINGS_DIMENSIONS": "many"})
+
+
+OPENAI = {"OPENAI_API_KEY": "k"}
+LOCAL = {"HIL_LLM_BASE_URL": "http://127.0.0.1:9/v1"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "environment", "chosen"),
+    [
+        (True, {}, "wordllama/l2_supercat_256"),
+        (True, {"OPENAI_API_KEY": "k"}, "wordllama/l2_supercat_256"),
+        (False, {"OPENAI_API_KEY": "k"}, "api.openai.com/text-embedding-3-small"),
+        (False, {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", **LOCAL}, "api.openai.com/text-embedding-3-small"),
+        (False, {"ANTHROPIC_API_KEY": "k"}, "none"),
+        (False, LOCAL, "none"),
+        (False, {**LOCAL, "HIL_EMBEDDINGS_MODEL": "nomic"}, "127.0.0.1/nomic"),
+        (
+            False,
+            {"OPENAI_API_KEY": "k", "HIL_EMBEDDINGS_MODEL": "big", "HIL_EMBEDDINGS_DIMENSIONS": "64"},
+            "api.openai.com/big/64",
+        ),
+    ],
+)
+async def test_what_is_chosen_works_with_what_is_configured(
+    installed: bool, environment: dict[str, str], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment with Anthropic's key, or a local endpoint, alone must start: it looks nothing up, and says so."""
+    monkeypatch.setattr("connectors.embeddings.is_installed", lambda: installed)
+    embedder = configured_embedder(environment)
+    assert embedder.name == chosen
+    said = in_words(embedder)
+    assert ("not searched" in said and "HIL_EMBEDDINGS_MODEL" in said) if chosen == "none" else chosen in said
+    if isinstance(embedder, EndpointEmbedder):
+        await embedder.close()
+
+
+@pytest.mark.parametrize("dimensions", ["many", "0", "-1", "1e3", "9" * 5_000, "٣"])
+def test_dimensions_that_are_none_are_refused_in_words(dimensions: str) -> None:
+    with pytest.raises(EmbeddingsError, match="whole number"):
+        configured_embedder({"HIL_EMBEDDINGS_MODEL": "tiny", "HIL_EMBEDDINGS_DIMENSIONS": dimensions, **LOCAL})
+
+
+async def test_without_an_embedder_nothing_is_found_and_nothing_is_added() -> None:
+    store = KnowledgeStore(None, NoEmbedder())  # type: ignore[arg-type]  # it asks no database
+    assert await PostgresMemory(None, store).knowledge("anything", top_k=3) == []  # type: ignore[arg-type]  # nor does this
+    with pytest.raises(EmbeddingsError, match="OPENAI_API_KEY"):
+        await store.add("a.md", "some text")
