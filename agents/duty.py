@@ -36,12 +36,13 @@ def on_duty(registry: Registry, name: str, *, tools: bool) -> AgentMetadata:
 def replacement(wanted: AgentMetadata, healthy: Iterable[AgentMetadata], *, tools: bool) -> AgentMetadata | None:
     """The one with the largest overlap of capabilities, at least half of what `wanted` has; None when nobody has that.
 
-    Of equals the one of the same type, then the cheapest, then the first by name.
+    Of equals the one of the same type, then the cheapest, then the quickest, then the first by name.
     """
     tiers = ("low", "medium", "high")
 
-    def rank(agent: AgentMetadata) -> tuple[int, bool, int, str]:
-        return -_overlap(wanted, agent), agent.type != wanted.type, tiers.index(agent.cost_tier), agent.name
+    def rank(agent: AgentMetadata) -> tuple[int, bool, int, int, str]:
+        tier = tiers.index(agent.cost_tier)
+        return -_overlap(wanted, agent), agent.type != wanted.type, tier, agent.avg_latency_ms, agent.name
 
     able = [
         agent

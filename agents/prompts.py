@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.errors import Fatal
 from agents.ports import HistoryMessage, Memory, Passage, Work
@@ -14,6 +14,9 @@ from schemas.workflow.definition import Node, WorkflowDefinition
 from schemas.workflow.delimiters import entry, inert
 from schemas.workflow.scope import not_run, template_scope
 from schemas.workflow.templates import Template, TemplateFault
+
+if TYPE_CHECKING:
+    from agents.registry import AgentMetadata
 
 PROFILES = ("fast", "balanced", "powerful")
 DEFAULT_PROFILE = "balanced"
@@ -79,8 +82,11 @@ async def prepare(task: NodeTask, node: Node, definition: WorkflowDefinition, me
     return await work_of(task, plan(node, definition), memory)
 
 
-async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
-    """The work of one attempt. Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready."""
+async def work_of(task: NodeTask, plan: Plan, memory: Memory, agent: AgentMetadata | None = None) -> Work:
+    """The work of one attempt; `agent`: whose bounds hold where the node says none.
+
+    Raises Fatal for a template that cannot be rendered, Retryable while memory is not ready.
+    """
     node, unnamed = plan.node, plan.unnamed
     said = _customer_text(task.input)
     history: Sequence[HistoryMessage] = ()
@@ -116,8 +122,8 @@ async def work_of(task: NodeTask, plan: Plan, memory: Memory) -> Work:
         customer_text=said,
         output_schema=config.output_schema,
         temperature=config.temperature,
-        max_tokens=config.max_tokens or 4096,
-        max_iterations=config.max_iterations or 10,
+        max_tokens=config.max_tokens or (4096 if agent is None else agent.max_tokens),
+        max_iterations=config.max_iterations or (10 if agent is None else agent.max_iterations),
         max_retries=3 if config.max_retries is None else config.max_retries,
         now_ms=task.time_ms,
         may_quote=plan.may_quote,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal
 
 from agents.errors import Fatal
 from agents.ports import Agent
 from agents.sandbox import Sandbox
+from schemas.bounds import MOST_TEXT_TOKENS, YEAR_MS, YEAR_S
 
 GROUP = "hil.agents"
 """Entry-point group. Each entry loads to a Registration, or to an iterable of them."""
@@ -21,6 +22,14 @@ CostTier = Literal["low", "medium", "high"]
 Capability = Literal["structured_output", "tool_calling", "reasoning", "planning", "memory", "vision", "code_execution"]
 
 log = logging.getLogger(__name__)
+
+MOST: Mapping[str, int] = {
+    "max_tokens": MOST_TEXT_TOKENS,
+    "avg_latency_ms": YEAR_MS,
+    "max_tools": 1_000,
+    "max_iterations": 1_000,
+    "timeout_seconds": YEAR_S,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +42,38 @@ class AgentMetadata:
     capabilities: frozenset[Capability] = frozenset()
     supported_models: tuple[str, ...] = ()
     """Limits what may be picked; empty: any model."""
-    default_model: str | None = None
+    default_model: InitVar[str | None] = None
+    """Refused: which model answers is said by profiles. Say `supported_models` to limit them."""
     max_tokens: int = 4096
-    supports_streaming: bool = False
+    """Text tokens of an answer, for nodes that do not say."""
+    supports_streaming: InitVar[bool] = False
+    """Refused: agents hand back whole answers."""
     cost_tier: CostTier = "low"
     avg_latency_ms: int = 1000
+    """Of agents that could stand in for an unhealthy one and cost the same, the quickest does."""
     requires_tools: bool = False
     max_tools: int | None = None
+    """A node with more of them fails before it begins."""
     max_iterations: int = 10
+    """Turns with the model, for nodes that do not say."""
     timeout_seconds: float = 300.0
     is_healthy: bool = True
     last_health_check_ms: int | None = None
     error_rate: float = 0.0
     """Share of failed executions over 24 h, 0..1."""
+
+    def __post_init__(self, default_model: str | None, supports_streaming: bool) -> None:
+        """Raises ValueError for what nothing would act upon, and for numbers that are none."""
+        if default_model is not None:
+            raise ValueError(f"the agent {self.name}: default_model is not acted upon: say supported_models={(default_model,)!r}")
+        if supports_streaming:
+            raise ValueError(
+                f"the agent {self.name}: supports_streaming is not acted upon, agents hand back whole answers: drop it"
+            )
+        for field, most in MOST.items():
+            number = getattr(self, field)
+            if number is not None and not (isinstance(number, (int, float)) and 0 < number <= most):
+                raise ValueError(f"the agent {self.name}: {field} is {str(number)[:40]}: write a number up to {most:,}")
 
 
 @dataclass(frozen=True, slots=True)

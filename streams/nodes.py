@@ -17,7 +17,7 @@ from agents.journal import JournaledModel, JournaledPrograms, JournaledTools
 from agents.meter import Meter, MeteredModel, MeteredTools
 from agents.ports import Agent, AgentResult, ChatModel, Memory, Tools
 from agents.prompts import Plan, plan, work_of
-from agents.registry import Registry
+from agents.registry import AgentMetadata, Registry
 from agents.router.allowances import Allowances, BudgetedModel
 from agents.router.budget import OverBudget
 from schemas.base import trusted
@@ -212,9 +212,11 @@ class Nodes:
         try:
             async with asyncio.timeout(seconds):
                 with PREPARING:
-                    work = await work_of(task, planned, self._workshop.memory)
+                    agent = self._registry.get(task.agent) if self._registry is not None else None
+                    work = await work_of(task, planned, self._workshop.memory, agent)
                     work = replace(work, programs=JournaledPrograms(journal))
                     allowed = await self._workshop.tools(workflow, planned.node, task)
+                    _few_enough(task, allowed, agent)
                 tools = MeteredTools(JournaledTools(allowed, journal, attempt=attempt, handling=handling), meter)
                 return await self._workshop.agent(task.agent).run(work, model=model, tools=tools)
         except TimeoutError as error:
@@ -248,6 +250,13 @@ class Nodes:
 
 def _failed(ending: Ending, failure: Fatal) -> Ending:
     return Ending(Outcome.FATAL, error=str(failure), agent=ending.agent, agent_type=ending.agent_type, fault=failure.fault)
+
+
+def _few_enough(task: NodeTask, tools: Tools, agent: AgentMetadata | None) -> None:
+    """Raises Fatal for more tools than the agent can do with."""
+    most, count = agent.max_tools if agent is not None else None, len(tools.specs())
+    if most is not None and count > most:
+        raise Fatal(f"node {task.node_id} has {count} tools, and the agent {task.agent} can do with {most}: name those it needs")
 
 
 class _Preparing:

@@ -12,6 +12,7 @@ from schemas.workflow.definition import WorkflowDefinition
 from schemas.workflow.faults import Fault, InvalidWorkflow, errors, in_order
 from schemas.workflow.loading import draft
 from streams.definitions import compiled, published
+from streams.workflows.ignored import ignored_faults
 from streams.workflows.references import reference_faults
 from streams.workflows.resources import ProfileFaults, resource_faults
 from streams.workflows.structure import structure_faults
@@ -42,6 +43,7 @@ def validate(
             *drafted.faults,
             *version_faults(subject),
             *structure_faults(subject),
+            *ignored_faults(subject, agents),
             *reference_faults(subject),
             *resource_faults(subject, agents, tools, profiles, profile_faults),
         ]

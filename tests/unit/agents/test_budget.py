@@ -177,4 +177,4 @@ def test_dollars_are_written_in_full(micro_usd: int, text: str):
 def test_a_limit_is_rounded_down_and_its_threshold_up():
     assert micro(Decimal("0.0000019")) == 1
     assert limit(1, threshold="0.33333").alert_at == 3_334
-    assert micro(Decimal("1e30")) == 10**18
+    assert micro(Decimal("1e30")) == 10**15

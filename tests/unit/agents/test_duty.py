@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agents.builtin import registry as built_in
@@ -54,6 +56,11 @@ def test_of_equals_the_same_type_then_the_cheapest_then_the_first_by_name():
     later, first = agent("d", *WANTED.capabilities), agent("c", *WANTED.capabilities)
     assert replacement(WANTED, [other_type, dear, later, first], tools=True) is first
     assert replacement(WANTED, [other_type, dear], tools=True) is dear
+
+
+def test_of_equals_that_cost_the_same_the_quickest_stands_in():
+    slow, quick = (replace(agent(name, *WANTED.capabilities), avg_latency_ms=ms) for name, ms in (("a", 900), ("b", 100)))
+    assert replacement(WANTED, [slow, quick], tools=True) is quick
 
 
 def test_an_agent_that_needs_tools_does_not_stand_in_where_there_are_none():

@@ -190,3 +190,27 @@ async def test_the_audit_names_who_worked_and_what_a_failure_speaks_of():
     assert (by_itself.agent, by_itself.agent_type) == ("a", "simple")
     by_nobody = finished((await run(known, registry("a", "b"), FakeStep()))[1], known)
     assert (by_nobody.agent, by_nobody.status.value, by_nobody.fault) == ("a", "failed", "agents")
+
+
+@pytest.mark.parametrize(("most", "outcome"), [(None, Outcome.OK), (1, Outcome.OK), (0.5, Outcome.FATAL)])
+async def test_a_node_with_more_tools_than_its_agent_can_do_with_fails_before_the_agent_begins(
+    most: int | None, outcome: Outcome
+):
+    """The shop of the test has one tool."""
+    metadata = AgentMetadata("a", "simple", "", max_tools=most)
+    worked, completion = await run(definitions(), Registry([Registration(metadata, lambda _: SimpleAgent())]), FakeStep())
+    assert completion.outcome is outcome
+    assert (worked == [], completion.fault) == ((True, "preparation") if outcome is Outcome.FATAL else (False, ""))
+
+
+@pytest.mark.parametrize(("config", "bounds"), [({}, (77, 4)), ({"max_tokens": 5, "max_iterations": 2}, (5, 2))])
+async def test_an_agents_own_bounds_hold_where_the_node_says_none(config: dict[str, int], bounds: tuple[int, int]):
+    seen: list[tuple[int, int]] = []
+
+    async def notes(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        seen.append((work.max_tokens, work.max_iterations))
+        return AgentResult(None)
+
+    metadata = AgentMetadata("a", "simple", "", max_tokens=77, max_iterations=4)
+    await run(definitions(config=config), Registry([Registration(metadata, lambda _: SimpleAgent())]), FakeStep(), notes)
+    assert seen == [bounds]
