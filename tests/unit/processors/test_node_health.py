@@ -192,11 +192,11 @@ async def test_the_audit_names_who_worked_and_what_a_failure_speaks_of():
     assert (by_nobody.agent, by_nobody.status.value, by_nobody.fault) == ("a", "failed", "agents")
 
 
-@pytest.mark.parametrize(("most", "outcome"), [(None, Outcome.OK), (1, Outcome.OK), (0.5, Outcome.FATAL)])
+@pytest.mark.parametrize(("most", "outcome"), [(None, Outcome.OK), (2, Outcome.OK), (1, Outcome.FATAL)])
 async def test_a_node_with_more_tools_than_its_agent_can_do_with_fails_before_the_agent_begins(
     most: int | None, outcome: Outcome
 ):
-    """The shop of the test has one tool."""
+    """The shop of the test has two tools."""
     metadata = AgentMetadata("a", "simple", "", max_tools=most)
     worked, completion = await run(definitions(), Registry([Registration(metadata, lambda _: SimpleAgent())]), FakeStep())
     assert completion.outcome is outcome
