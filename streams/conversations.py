@@ -17,6 +17,7 @@ from streams.definitions import Definitions
 from streams.idle import IdleConversations
 from streams.runtime import PartitionView, Record, SetAside, Step, UnreadableState
 from streams.runtime.model import KEY_SHOWN
+from streams.runtime.publisher import key_hash
 from streams.timers import DueTimers
 from streams.wire import incoming, outgoing
 
@@ -28,8 +29,20 @@ MOST_GRACE_MS = 3_600_000
 
 
 class Conversations:
-    def __init__(self, definitions: Definitions, *, clock_ms: Callable[[], int], ttl_ms: int = 30 * DAY_MS) -> None:
-        """`ttl_ms`: how long a conversation may be idle before it is forgotten."""
+    def __init__(
+        self,
+        definitions: Definitions,
+        *,
+        clock_ms: Callable[[], int],
+        ttl_ms: int = 30 * DAY_MS,
+        partitions: int | None = None,
+    ) -> None:
+        """`ttl_ms`: how long a conversation may be idle before it is forgotten.
+
+        `partitions`: how many the topic has. What lies on another than that of its conversation is refused, for there it would
+        begin a second one of the same name. None: it is taken where it is.
+        """
+        self._partitions = partitions
         self._definitions = definitions
         self._clock_ms = clock_ms
         self._ttl_ms = ttl_ms
@@ -41,6 +54,8 @@ class Conversations:
     async def handle(self, record: Record, step: Step[Conversation]) -> None:
         event = incoming(record, *TAKEN)
         before = _before(step, event.conversation_id)
+        if before is None:
+            self._need_place(event.conversation_id, step.partition)
         if (missing := self._missing(event, before)) is not None and not step.waited:
             raise SetAside(lambda: self._definitions.arrival(missing))
         try:
@@ -61,6 +76,16 @@ class Conversations:
             if now - event.time_ms > LATE_MS:
                 self._late[step.partition] = now
             self._remember(step.partition, event.conversation_id, decision.conversation, before, now)
+
+    def _need_place(self, conversation_id: str, partition: int) -> None:
+        """Raises Undecodable."""
+        if self._partitions is None or (place := key_hash(conversation_id.encode()) % self._partitions) == partition:
+            return
+        raise Undecodable(
+            "wrong_partition",
+            f"its conversation belongs on partition {place}: its writer has another hash. Retry the letter, which puts it there; "
+            "write with the id of the conversation as key and the hash of the Java client (murmur2)",
+        )
 
     def _missing(self, event: Event, before: Conversation | None) -> str | None:
         """The digest of a definition that this decision needs and that is not known here, at least not yet."""

@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "reserved_name": "A name in the context is that of a node or a word of the dialect.",
     "other_customer": "The conversation belongs to another customer.",
     "invalid_avro": "The bytes do not fit the Avro schema they name.",
+    "wrong_partition": "It lies on another partition than its conversation.",
     "undecidable": "It can be read, and nothing can be decided about it: an id, or a number, of nobody's.",
     "state_unreadable": "What is remembered of its conversation cannot be read.",
 }

@@ -31,6 +31,7 @@ from streams.nodes import Nodes, Workshop
 from streams.projector import PROJECTED, Projector
 from streams.runtime import BatchRuntime, BatchSettings, Fetching, FollowedTopic, Publisher, Record, Runtime, RuntimeSettings
 from streams.runtime.patience import BROKER_S
+from streams.runtime.reading import partition_counts
 from streams.wire import incoming
 
 if TYPE_CHECKING:
@@ -214,8 +215,14 @@ class _Builder:
                 intake = Intake(self.definitions, admission, clock_ms=clock_ms)
                 return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
             case "conversations":
-                conversations = Conversations(self.definitions, clock_ms=clock_ms, ttl_ms=self.settings.conversation_ttl_s * 1000)
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
+                counts = await partition_counts(self.bootstrap, changelog)
+                conversations = Conversations(
+                    self.definitions,
+                    clock_ms=clock_ms,
+                    ttl_ms=self.settings.conversation_ttl_s * 1000,
+                    partitions=counts[topics.CONVERSATION_EVENTS],
+                )
                 return [(name, self._runtime(name, tuple(changelog), conversations, ConversationCodec(), changelogs=changelog))]
             case "nodes":
                 return await self._nodes()

@@ -15,6 +15,7 @@ from streams.core.bounds import RULES
 from streams.core.state import Conversation, Timer
 from streams.definitions import Definitions, published
 from streams.runtime import SetAside, Undecodable
+from streams.runtime.publisher import key_hash
 from streams.timers import DueTimers
 from tests.support.steps import FakeStep, FakeView, record_of
 
@@ -234,3 +235,21 @@ async def test_a_state_that_makes_no_sense_keeps_nobody_elses_timers_from_firing
     processor._idle[0]._ring()
     assert sorted(str(out.key) for out in view.outs) == ["b'fine'", "b'over'"]
     processor.closed(0)
+
+
+async def test_an_event_on_another_partition_than_its_conversations_begins_no_second_one():
+    """Written by somebody whose client has another hash; a retry of its letter puts it on the right one."""
+    known, states = definitions(), {}
+    event = message(known)
+    right = key_hash(event.conversation_id.encode()) % 5
+    processor = Conversations(known, clock_ms=lambda: 30, partitions=5)
+    for partition in range(5):
+        processor.opened(FakeView(states, partition))
+        step = FakeStep(states, partition=partition)
+        if partition == right:
+            await processor.handle(record_of(event), step)
+            assert states
+        else:
+            with pytest.raises(Undecodable, match=f"belongs on partition {right}"):
+                await processor.handle(record_of(event), FakeStep({}, partition=partition))
+        processor.closed(partition)
