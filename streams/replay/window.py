@@ -69,8 +69,8 @@ class Disorder:
 
     def __str__(self) -> str:
         return (
-            f"{self.records:,} records lie behind later ones, by up to {self.most_ms / 1000:,.0f} s: times are their producers'. "
-            "Each is taken by its own"
+            f"times are out of order: {self.records:,} lie behind later ones, by up to {self.most_ms / 1000:,.0f} s. "
+            "They are their producers', and each record is taken by its own"
         )
 
 
