@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from connectors.postgres.errors import OvertakenError
@@ -99,6 +100,21 @@ async def test_times_out_of_order_are_said_once_with_how_many_and_by_how_much(wo
     async with window(world.bootstrap, name, Place("time", noon_ms)) as log:
         assert len([record async for record in log.by_time()]) == 4
     assert str(log.disorder).startswith("times are out of order: 1 lie behind later ones, by up to 3,000 s")
+
+
+async def test_times_of_the_broker_are_in_order_and_end_the_reading(world: World):
+    """What producers say is not even there: the topic stamps records as it writes them."""
+    name = world.topic("log")
+    await world.admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
+    for at in range(9):
+        await world.publisher.send([Outgoing(name, b"k", str(at).encode(), partition=0, timestamp_ms=1_000)])
+    async with window(world.bootstrap, name) as log:
+        stamps = [record.timestamp_ms async for record in log.by_time()]
+    assert min(stamps) > 1_000
+    async with window(world.bootstrap, name, Place("time", stamps[0]), Place("time", stamps[-1])) as log:
+        assert [record.timestamp_ms async for record in log.by_time()] == [stamp for stamp in stamps if stamp < stamps[-1]]
+    assert log.disorder.records == 0
+    assert await values(world, name, Place("time", 1_000), Place("time", 2_000)) == []
 
 
 async def test_a_copy_of_a_period_has_what_the_period_has(world: World):
