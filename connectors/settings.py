@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.bounds import MOST_USD, USD_DIGITS
+from schemas.shown import masked
 
 DEFAULT_WORKFLOW = "customer_support_advanced"
 PARTITIONS = 12
@@ -29,8 +30,9 @@ class SettingsError(ValueError):
     """The environment cannot be used. The message lists every fault with its remedy."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+        # Faults quote what was set, and a password may be in any of it.
+        self.faults = tuple(map(masked, faults))
+        super().__init__("\n".join(self.faults))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +75,21 @@ class Settings:
     """HIL_DAILY_BUDGET: US dollars that all workflows together may spend in a UTC day."""
     monthly_budget: Decimal | None = None
     """HIL_MONTHLY_BUDGET: the same for a UTC month."""
-    llm_base_url: str | None = None
+    llm_base_url: str | None = field(default=None, repr=False)
     """HIL_LLM_BASE_URL: any OpenAI-compatible endpoint."""
     llm_api_key: str | None = field(default=None, repr=False)
     """HIL_LLM_API_KEY: the key for HIL_LLM_BASE_URL, if it wants one."""
     openai_api_key: str | None = field(default=None, repr=False)
     """OPENAI_API_KEY: use OpenAI itself."""
-    openai_base_url: str | None = None
+    openai_base_url: str | None = field(default=None, repr=False)
     """HIL_OPENAI_BASE_URL: a proxy in front of OpenAI, with the version: ends in /v1."""
     anthropic_api_key: str | None = field(default=None, repr=False)
     """ANTHROPIC_API_KEY: use Anthropic itself."""
-    anthropic_base_url: str | None = None
+    anthropic_base_url: str | None = field(default=None, repr=False)
     """HIL_ANTHROPIC_BASE_URL: a proxy in front of Anthropic."""
     patience: Mapping[str, str] = field(default_factory=dict)
     """HIL_LLM_CONNECT_SECONDS, HIL_LLM_FIRST_TOKEN_SECONDS, HIL_LLM_TOTAL_SECONDS: variable → value, only those that are set."""
-    composio_base_url: str | None = None
+    composio_base_url: str | None = field(default=None, repr=False)
     """HIL_COMPOSIO_BASE_URL: an endpoint that speaks Composio's v3.1 wire."""
     composio_api_key: str | None = field(default=None, repr=False)
     """COMPOSIO_API_KEY: use Composio itself, or the key for HIL_COMPOSIO_BASE_URL."""
@@ -297,6 +299,7 @@ class _Reader:
             parts = urlsplit(text)
             usable = parts.scheme in schemes and (parts.port is None or parts.port > 0)
             usable = usable and bool(parts.hostname or parts.query or "postgresql" in schemes)
+            usable = usable and "@" not in parts.path  # of a password with a / that is not written as %2F
         except ValueError:
             usable = False
         if not usable:
@@ -310,7 +313,7 @@ class _Reader:
         if text is None:
             return None
         host, _, port = text.rpartition(":")
-        if not (host and _is_number(port) and int(port) <= 65535 and not set(host) & set("/ ,")):
+        if not (host and _is_number(port) and int(port) <= 65535 and not set(host) & set("/ ,@")):
             self.faults.append(
                 f"{name} is {_short(text)}: set it to host:port, as in 127.0.0.1:9464, with port 0 for a free one, or unset it"
             )

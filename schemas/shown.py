@@ -17,7 +17,7 @@ _IN_A_LINE = re.compile(f"[{_ACTS}\n]")
 
 _CREDENTIALS = (
     # scheme://user:password@host. Passwords are not always encoded as they should be: up to the last @ of the word.
-    re.compile(r"(?P<kept>\b[a-z][a-z0-9+.-]*://[^\s:/@?#'\"<>]*:)[^\s'\"<>]*(?P<after>@)", re.IGNORECASE),
+    re.compile(r"(?P<kept>\b[a-z][a-z0-9+._-]*://[^\s:/@?#'\"<>]*:)[^\s'\"<>]*(?P<after>@)", re.IGNORECASE),
     # user:password@host:port, without a scheme
     re.compile(r"(?P<kept>(?<![\w/:@.-])[\w.%+-]+:)[^\s/@:,'\"<>]+(?P<after>@(?=[\w\[]))"),
     # ?key=…, and libpq's password=… between spaces
@@ -51,7 +51,7 @@ def masked(text: str) -> str:
 
 def without_credentials(url: str) -> str:
     """An address for programs to read: user and password left out, and so are keys in its query."""
-    url = re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#]*@", r"\1", url, count=1, flags=re.IGNORECASE)
+    url = re.sub(r"(\b[a-z][a-z0-9+._-]*://)[^\s/?#]*@", r"\1", url, count=1, flags=re.IGNORECASE)
     return _CREDENTIALS[2].sub("", url).rstrip("?&;")
 
 
