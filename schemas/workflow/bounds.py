@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 MAX_UNITS = 1_000_000
 """What one evaluation may spend. A unit is at most about 20 ns of work and 48 bytes of new memory: 20 ms and 48 MB in all."""
+MAX_TOGETHER = 2 * MAX_UNITS
+"""What all conditions that one event decides may spend."""
 FIRST_UNITS = 20_000
 """What an evaluation may spend before it is given a stack of its own."""
 MAX_TEXT = 1_000_000
@@ -160,17 +162,42 @@ class Bag:
     __hash__ = None  # type: ignore[assignment]  # as Python's own sets
 
 
-def within_budget(evaluate: Callable[[Budget], T]) -> T:
+class Allowance:
+    """What several evaluations may spend together."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, units: int = MAX_TOGETHER) -> None:
+        self.left = units
+
+    def drawn(self, budget: Budget, given: int) -> None:
+        self.left -= given - max(0, budget.left)
+
+
+def within_budget(evaluate: Callable[[Budget], T], allowance: Allowance | None = None) -> T:
     """What `evaluate` gives within a budget. It is asked a second time, on a stack of its own, when it needs more than a little.
 
     CPython keeps frames in chunks of 16 kB, and a call across the edge of one maps and unmaps memory: a loop that happens to call
     there takes a hundred times as long. In a chunk that is large enough there is no edge; making one takes longer than most
     evaluations.
     """
+    most = MAX_UNITS if allowance is None else min(MAX_UNITS, allowance.left)
+    first = min(FIRST_UNITS, most)
+    budget = Budget(first)
     try:
-        return evaluate(Budget(FIRST_UNITS))
+        return evaluate(budget)
     except Spent:
-        return _with_room(evaluate, Budget())
+        if first == most:
+            raise
+    finally:
+        if allowance is not None:
+            allowance.drawn(budget, first)
+    budget = Budget(most)
+    try:
+        return _with_room(evaluate, budget)
+    finally:
+        if allowance is not None:
+            allowance.drawn(budget, most)
 
 
 def _with_room(evaluate: Callable[[Budget], T], budget: Budget) -> T:

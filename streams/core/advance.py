@@ -143,7 +143,7 @@ def consider(turn: Turn, node_id: str) -> None:
         request(turn, node, NodeState(Phase.RUNNING, attempt=1))
     else:
         try:
-            holds = node.condition.holds(turn.scope())
+            holds = node.condition.holds(turn.scope(), turn.allowance)
         except ConditionFailed as error:
             fail(turn, node_id, NodeState(Phase.RUNNING), f"its condition raised: {error}")
             return
@@ -215,7 +215,7 @@ def execute(turn: Turn, node_id: str, state: NodeState, reason: str | None = Non
     turn.order.append(node_id)
     scope = turn.scope(output=state.output) if any(edge.condition is not ALWAYS for edge in node.out) else {}
     try:
-        decided = [(edge, not edge.on_failure and edge.condition.holds(scope)) for edge in node.out]
+        decided = [(edge, not edge.on_failure and edge.condition.holds(scope, turn.allowance)) for edge in node.out]
     except ConditionFailed as error:
         turn.order.remove(node_id)
         fail(turn, node_id, state, f"the condition of an edge out of it raised: {error}")
@@ -249,7 +249,7 @@ def fail(turn: Turn, node_id: str, state: NodeState, reason: str) -> None:
         scope = turn.scope(output={"error": reason})
         for edge in node.out:
             try:
-                taken[edge.index] = edge.on_failure and edge.condition.holds(scope)
+                taken[edge.index] = edge.on_failure and edge.condition.holds(scope, turn.allowance)
             except ConditionFailed:
                 taken[edge.index] = False  # the node has failed already; the run will say why
     turn.nodes[node_id] = replace(failed, handled=any(taken.values()))

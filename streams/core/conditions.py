@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.workflow.bounds import Allowance
 from schemas.workflow.definition import Condition
 from streams.core import expressions, jmes
 
@@ -40,13 +41,16 @@ class CompiledCondition:
         """The top-level names it takes from its scope."""
         return frozenset(path[0] for path in self.paths)
 
-    def holds(self, scope: Mapping[str, Any]) -> bool:
-        """Truth over `scope`: JMESPath's truth (0 is true) for jmespath, Python's for python_expr. Raises ConditionFailed."""
+    def holds(self, scope: Mapping[str, Any], allowance: Allowance | None = None) -> bool:
+        """Truth over `scope`: JMESPath's truth (0 is true) for jmespath, Python's for python_expr. Raises ConditionFailed.
+
+        `allowance`: what it may spend together with others.
+        """
         try:
             if self._jmespath is not None:
-                return self._jmespath.holds(scope)
+                return self._jmespath.holds(scope, allowance)
             if self._python is not None:
-                return bool(self._python.evaluate(scope))
+                return bool(self._python.evaluate(scope, allowance))
         except RecursionError:
             raise ConditionFailed(f"{self.type} `{_short(self.source)}`: its values are nested too deeply") from None
         except Exception as error:  # noqa: BLE001  whatever an author's expression raises fails its node, never the processor

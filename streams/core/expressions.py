@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any
 
 from schemas.workflow import methods
-from schemas.workflow.bounds import Bag, Budget, arithmetic, bag, look_up, table, within_budget
+from schemas.workflow.bounds import Allowance, Bag, Budget, arithmetic, bag, look_up, table, within_budget
 from schemas.workflow.comparing import compare
 from streams.core.functions import FUNCTIONS, TYPES
 from streams.core.grammar import ExpressionFault, checked
 
-STEP = 20
+STEP = 15
 """Units of the budget that one step of the syntax tree costs."""
 CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "none": None}
 """How authors of YAML and JSON spell them; a field of the same name comes first."""
@@ -58,9 +58,9 @@ class Expression:
     tree: ast.expr
     paths: frozenset[tuple[str, ...]]
 
-    def evaluate(self, scope: Mapping[str, Any]) -> Any:
+    def evaluate(self, scope: Mapping[str, Any], allowance: Allowance | None = None) -> Any:
         """Its value. Raises Unreachable, TooMuch, RecursionError, or what Python raises for such values (TypeError, …)."""
-        return within_budget(lambda budget: _Evaluation(scope, budget).value(self.tree))
+        return within_budget(lambda budget: _Evaluation(scope, budget).value(self.tree), allowance)
 
 
 def parse(source: str) -> Expression:

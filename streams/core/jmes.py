@@ -10,7 +10,7 @@ from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
-from schemas.workflow.bounds import ITEM, MAX_ITEMS, MAX_TEXT, Budget, TooMuch, figures, numeral, within_budget
+from schemas.workflow.bounds import ITEM, MAX_ITEMS, MAX_TEXT, Allowance, Budget, TooMuch, figures, numeral, within_budget
 from schemas.workflow.bounds import MAX_DEPTH as MAX_NESTED
 from schemas.workflow.comparing import compare, search, sorting
 from schemas.workflow.faults import did_you_mean
@@ -111,9 +111,9 @@ class Query:
     tree: Any
     paths: frozenset[Path]
 
-    def holds(self, scope: Mapping[str, Any]) -> bool:
+    def holds(self, scope: Mapping[str, Any], allowance: Allowance | None = None) -> bool:
         """Everything is true but null, false, "", [] and {}: 0 is true. Raises JMESPathError, TooMuch or RecursionError."""
-        value = within_budget(lambda budget: _Interpreter(budget).visit(self.tree, scope))
+        value = within_budget(lambda budget: _Interpreter(budget).visit(self.tree, scope), allowance)
         return not (value is None or value is False or value in ("", [], {}))
 
 

@@ -13,6 +13,7 @@ from schemas import events
 from schemas.base import Event, trusted
 from schemas.events import NodeCompleted, NodeStatus
 from schemas.ids import derive
+from schemas.workflow.bounds import Allowance
 from schemas.workflow.definition import END
 from schemas.workflow.scope import condition_scope
 from streams.core.graph import Graph, Node
@@ -36,6 +37,8 @@ class Turn:
     order: list[str] = field(default_factory=list)
     forgotten: bool = False
     """Nothing of the conversation is to be remembered."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What its conditions may spend: however many there are, they hold up no partition."""
     touched: deque[str] = field(default_factory=deque)
     """Nodes one of whose in-edges was decided and that nobody has looked at since."""
 

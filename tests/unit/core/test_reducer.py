@@ -461,3 +461,17 @@ def test_what_a_message_says_under_a_name_of_its_own_is_seen():
     play = Play(shape)
     play.message(context={"customer": {"vip": True}})
     assert requested(play.complete("a", "x")) == ["gift"]
+
+
+def test_conditions_of_one_event_may_spend_together_what_two_may():
+    """Each of them is allowed, thirty of them would hold up everybody on the partition."""
+    heavy = {"type": "python_expr", "expression": "len([x for x in range(4000)]) > 0"}
+    few, many = (graph(["a", "b"], [{"from": "a", "to": "b", "condition": heavy}] * count + [("b", "END")]) for count in (1, 30))
+    ends = []
+    for shape in (few, many):
+        play = Play(shape)
+        play.message("go")
+        play.complete("a", {"x": 1})
+        ends.append([end.error for end in play.ends()])
+    assert ends[0] == []
+    assert "too many steps" in ends[1][0]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.workflow import bounds
-from schemas.workflow.bounds import MAX_UNITS, Budget, TooMuch, bag, table
+from schemas.workflow.bounds import MAX_UNITS, Allowance, Budget, TooMuch, bag, table
 from schemas.workflow.definition import Condition
 from schemas.workflow.templates import Template, TemplateFault
 from streams.core.conditions import ConditionFailed, ConditionFault, compile_condition
@@ -91,6 +91,18 @@ def test_a_typical_condition_spends_a_thousandth() -> None:
     source = "output.fields.field7 == 7 and 'text number 3' in output.texts[:20] and tier.lower() in ['gold', 'silver']"
     with pytest.MonkeyPatch.context() as patched:
         assert units(patched, source) < MAX_UNITS // 1000
+
+
+def test_what_was_allowed_together_is_used_up_together() -> None:
+    condition = compile_condition(Condition(type="python_expr", expression="len([x for x in range(9000)]) == 9000"))
+    allowance = Allowance()
+    held = 0
+    with pytest.raises(ConditionFailed, match="too many steps"):
+        while True:
+            assert condition.holds({}, allowance)
+            held += 1
+    assert 2 < held < 20
+    assert condition.holds({}, Allowance())
 
 
 def test_numbers_that_collide_pay_for_each_other_and_texts_do_not() -> None:
