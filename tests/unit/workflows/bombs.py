@@ -124,7 +124,6 @@ PYTHON = [
     "str([output.a] * 9999)",
     "str([[[0] * 1000 for i in range(1000)] for j in range(9)])",
     "[str(output.rows) for x in range(9999)]",
-    "[str(output.control) for x in range(9999)]",
     "[str([output.control]) for x in range(9999)]",
     "str([output.big for x in range(9999)])",
     "[str(output.big) for x in range(9999)]",
