@@ -74,10 +74,11 @@ class Customers:
         """Dead letters by code, of everybody."""
         self.phase = "quiet"
         self._mark = f"honest-{uuid.uuid4().hex[:6]}"
-        self._sending = True
+        self._sending, self._number, self._due = True, 0, 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        self._due = time.monotonic()
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._read())]
 
     async def finish(self, patience_s: float) -> None:
@@ -103,27 +104,33 @@ class Customers:
         return [each for each in self.sent.values() if each.at and each.answered is None]
 
     async def _send(self) -> None:
-        due, number = time.monotonic(), 0
         while self._sending:
             producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, enable_idempotence=True, request_timeout_ms=8000)
-            with suppress(KafkaError):
+            try:
                 await producer.start()
                 while self._sending:
-                    sent = self.sent.setdefault(f"{self._mark}-{number}", Sent(f"{self._mark}-{number}", self.phase))
-                    body = {
-                        "text": TEXTS[number % len(TEXTS)].format(number % 24 + 1),
-                        "conversation_id": sent.key,
-                        "message_id": "m1",
-                        "workflow": WORKFLOW["name"],
-                        "customer_id": f"customer-{number % 50}",
-                    }
-                    # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
-                    await producer.send_and_wait("customer.messages", json.dumps(body).encode(), key=sent.key.encode())
-                    sent.at = time.monotonic()
-                    number += 1
-                    due = max(due + 1 / self._rate, sent.at - 1)
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await _quietly(producer.stop())
+                    await self._send_next(producer)
+            except KafkaError:
+                await asyncio.sleep(0.2)
+            finally:
+                await _quietly(producer.stop())
+
+    async def _send_next(self, producer: AIOKafkaProducer) -> None:
+        number = self._number
+        sent = self.sent.setdefault(f"{self._mark}-{number}", Sent(f"{self._mark}-{number}", self.phase))
+        body = {
+            "text": TEXTS[number % len(TEXTS)].format(number % 24 + 1),
+            "conversation_id": sent.key,
+            "message_id": "m1",
+            "workflow": WORKFLOW["name"],
+            "customer_id": f"customer-{number % 50}",
+        }
+        # A message whose acknowledgement got lost is sent again under its id: that is what the id is for.
+        await producer.send_and_wait("customer.messages", json.dumps(body).encode(), key=sent.key.encode())
+        sent.at = time.monotonic()
+        self._number += 1
+        self._due = max(self._due + 1 / self._rate, sent.at - 1)  # an outage is not made up for by a flood
+        await asyncio.sleep(max(0.0, self._due - time.monotonic()))
 
     async def _read(self) -> None:
         offsets: dict[TopicPartition, int] = {}
@@ -136,7 +143,7 @@ class Customers:
                 request_timeout_ms=8000,
                 max_partition_fetch_bytes=16 << 20,
             )
-            with suppress(KafkaError):
+            try:
                 await consumer.start()
                 consumer.assign(partitions)
                 for partition in partitions:
@@ -146,8 +153,10 @@ class Customers:
                         for record in records:
                             self._take(record)
                         offsets[partition] = records[-1].offset + 1
-            await _quietly(consumer.stop())
-            await asyncio.sleep(0.2)
+            except KafkaError:
+                await asyncio.sleep(0.2)
+            finally:
+                await _quietly(consumer.stop())
 
     def _take(self, record: Any) -> None:
         """Others write on these topics too, whatever they like."""

@@ -29,6 +29,8 @@ SETTLE_S = 3.0
 INTERNAL = ("__consumer_offsets", "__transaction_state", "__share_group_state")
 """The broker's own topics: whoever writes there has the cluster."""
 EXAMPLES = 5
+PATIENCE_S = 120.0
+"""For the last answers: later than that is lost."""
 HELD = Path(__file__).with_name("held")
 """Its sitecustomize says what held up a process."""
 
@@ -124,7 +126,7 @@ class Round:
                 attack.run(until), self._restart(fleet, report, until), self._tell(customers, attack, fleet, until)
             )
             self.say("waiting for the last answers")
-            await customers.finish(60)
+            await customers.finish(PATIENCE_S)
             await self._judge(report, fleet, customers, attack, memory)
         return report
 
