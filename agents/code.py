@@ -17,6 +17,7 @@ from agents.sandbox import Answer, CallFailed, Finished, ProgramBroke, ProgramFa
 from agents.simple import opening, with_customer_text
 from agents.stubs import Stubs
 from agents.tooluse import observation, use
+from schemas.workflow.delimiters import inert
 
 SYSTEM = """You solve a customer support task by writing one Python program.
 
@@ -82,7 +83,7 @@ class CodeAgent:
             messages = (
                 *messages,
                 ChatMessage("assistant", reply.text or "(no answer)"),
-                ChatMessage("user", f"{problem}{done.reminder()}"),
+                ChatMessage("user", inert(f"{problem}{done.reminder()}")),
             )
         if broken:
             raise Retryable(f"node {work.node_id}: {problem} It happened in the last of {work.max_retries + 1} tries.")
