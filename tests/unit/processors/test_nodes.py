@@ -633,3 +633,32 @@ async def test_an_execution_with_no_room_for_its_steps_still_answers_a_repeat():
     repeat = await work(buys_and_says, step)
     assert step.outs == [first]
     assert repeat.shop.done == []
+
+
+async def test_a_program_is_in_the_journal_before_it_runs_and_one_that_broke_stays_refused():
+    """Else a program that ends its worker would end the next one too."""
+    step, told = FakeStep(), []
+
+    async def dies(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        assert work.programs is not None
+        told.append(await work.programs.begin("bomb()"))
+        raise asyncio.CancelledError
+
+    async def breaks(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        assert work.programs is not None
+        await work.programs.begin("slow()")
+        await work.programs.end("slow()", broke="it took too long")
+        raise asyncio.CancelledError
+
+    async def asks(work: Work, model: ChatModel, tools: Tools) -> AgentResult:
+        assert work.programs is not None
+        told.extend(
+            [await work.programs.begin("bomb()"), await work.programs.begin("slow()"), await work.programs.begin("new()")]
+        )
+        return AgentResult(None)
+
+    for behaviour in (dies, dies, breaks):
+        with pytest.raises(asyncio.CancelledError):
+            await work(behaviour, step)
+    await work(asks, step)
+    assert told == [None, None, "the worker that ran it ended, 2 times", "it took too long", None]
