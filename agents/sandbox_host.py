@@ -34,7 +34,7 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 64
 MAX_WORDS = 8_000
 """Characters of a traceback."""
-MEMORY = 1 << 30
+MEMORY = 512 << 20
 """Bytes of address space of this process and of monty's worker, each."""
 LARGEST_INT = 2**63
 

@@ -338,7 +338,7 @@ async def test_a_host_inherits_no_secret_and_is_confined(sandbox, monkeypatch):
     for pid in (host.pid, *children(host.pid)):
         assert b"HIL" not in Path(f"/proc/{pid}/environ").read_bytes()
         limits = Path(f"/proc/{pid}/limits").read_text()
-        assert re.search(r"Max address space +1073741824 +1073741824", limits)
+        assert re.search(r"Max address space +536870912 +536870912", limits)
         assert os.getpriority(os.PRIO_PROCESS, pid) >= 10
 
 
