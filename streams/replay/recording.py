@@ -15,7 +15,7 @@ from streams.replay.files import CONVERSATIONS, buried
 from streams.replay.history import History
 from streams.replay.verify import everything
 from streams.replay.window import window
-from streams.runtime import Record, RuntimeFailed, tail
+from streams.runtime import Record, RuntimeFailed
 from streams.runtime.positions import committed
 from streams.runtime.reading import record_of
 
@@ -91,7 +91,7 @@ async def record(
         raise RuntimeFailed(
             "no conversation of the log is among those asked for: `hil replay conversation.events` shows them all"
         )
-    outputs = [Lying.read(raw) for raw in await everything(bootstrap, WORKFLOW_EVENTS) if _key(raw) in wanted.keys]
+    outputs = [Lying.read(raw) for raw in await everything(bootstrap, WORKFLOW_EVENTS, lambda raw: _key(raw) in wanted.keys)]
     keys = wanted.keys & beginnings(events, outputs)
     kept = [lying for lying in events if lying.conversation in keys]
     ids = {lying.event.id for lying in kept if lying.event is not None}
@@ -142,8 +142,7 @@ async def _events(bootstrap: str) -> list[Lying]:
 
 async def _letters_of(events: list[Record], bootstrap: str) -> list[Record]:
     at = {(raw.partition, raw.offset) for raw in events}
-    async with tail(bootstrap, [DEAD_LETTERS], "earliest", until_end=True) as letters:
-        return [letter async for letter in letters if buried([letter]) & at]
+    return await everything(bootstrap, DEAD_LETTERS, lambda letter: bool(buried([letter]) & at))
 
 
 def _key(raw: Record) -> str:

@@ -115,9 +115,10 @@ async def dead_of(bootstrap: str) -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-async def everything(bootstrap: str, topic: str) -> list[Record]:
+async def everything(bootstrap: str, topic: str, wanted: Callable[[Record], bool] = lambda record: True) -> list[Record]:
+    """What is on a topic now, as far as it is wanted: nothing else stays in memory."""
     async with tail(bootstrap, [topic], "earliest", until_end=True) as records:
-        return [record async for record in records]
+        return [record async for record in records if wanted(record)]
 
 
 async def _each(jobs: Sequence[Job], processes: int, progress: Callable[[str], None]) -> AsyncIterator[Outcome]:
