@@ -21,6 +21,7 @@ ACTION_USAGE = "tool.action-usage"
 WORKFLOW_DEFINITIONS = "workflow.definitions"
 DEAD_LETTERS = "dead-letters"
 CONVERSATION_STATE = "conversation-state"
+INTAKE_POSITIONS = "intake.positions"
 COSTS_ROLLUPS = "costs.rollups"
 AGENT_HEALTH = "agent.health"
 ALERTS = "alerts"
@@ -110,6 +111,7 @@ TOPICS: dict[str, Topic] = {
         Topic(BUDGET_NOTICES, (events.BudgetNoticed,), retention_ms=40 * DAY_MS, encoding="json", single_partition=True),
         *(Topic(name, (), cleanup="compact", encoding="state") for name in LEDGER_STATE),
         Topic(CONVERSATION_STATE, (), cleanup="compact", encoding="state"),
+        Topic(INTAKE_POSITIONS, (), cleanup="compact", encoding="state", single_partition=True),
         *(Topic(journal_of(name), (), cleanup="compact", encoding="state") for name in dict.fromkeys(TASK_TOPICS.values())),
     )
 }

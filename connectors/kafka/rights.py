@@ -28,7 +28,12 @@ class Rights:
 
 
 RIGHTS = (
-    Rights("intake", (topics.CUSTOMER_MESSAGES,), (topics.CONVERSATION_EVENTS,), ("hil.intake",)),
+    Rights(
+        "intake",
+        (topics.CUSTOMER_MESSAGES, topics.INTAKE_POSITIONS),
+        (topics.CONVERSATION_EVENTS, topics.INTAKE_POSITIONS),
+        ("hil.intake",),
+    ),
     Rights(
         "conversations",
         (topics.CONVERSATION_EVENTS, topics.CONVERSATION_STATE),

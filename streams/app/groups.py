@@ -8,7 +8,7 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import budgets, costs, deadletters, evaluating, models, replay, routing, schemas, tokens, workflows
+from connectors.cli import budgets, costs, deadletters, evaluating, models, positions, replay, routing, schemas, tokens, workflows
 from schemas.workflow.definition import WorkflowDefinition
 from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import LateWorkbench
@@ -16,6 +16,7 @@ from streams.app.costing import Costing
 from streams.app.publishing import known_tools
 from streams.app.replaying import Replaying
 from streams.app.routing import everything, here, word_vectors
+from streams.app.standing import Standings
 from streams.app.system import Application
 
 
@@ -40,4 +41,5 @@ def groups(application: Application) -> list[typer.Typer]:
         evaluating.build(catalogue, word_vectors),
         budgets.build(BudgetBooks(application)),
         costs.build(Costing(application)),
+        positions.build(Standings(application)),
     ]

@@ -213,7 +213,7 @@ class _Builder:
             case "intake":
                 admission = Admission(self.settings.default_workflow, self.settings.message_workflows)
                 intake = Intake(self.definitions, admission, clock_ms=clock_ms)
-                return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake))]
+                return [(name, self._runtime(name, (topics.CUSTOMER_MESSAGES,), intake, positions=topics.INTAKE_POSITIONS))]
             case "conversations":
                 changelog = {topics.CONVERSATION_EVENTS: topics.CONVERSATION_STATE}
                 counts = await partition_counts(self.bootstrap, changelog)

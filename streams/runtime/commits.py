@@ -184,16 +184,26 @@ class TransactionalCommits:
 class GroupCommits:
     """A position without state, through the membership: a member of an older generation is refused."""
 
-    def __init__(self, member: Member, source: TopicPartition, identity: Identity = NOBODY_KNOWS) -> None:
+    def __init__(
+        self,
+        member: Member,
+        source: TopicPartition,
+        identity: Identity = NOBODY_KNOWS,
+        noted: Noted | None = None,
+        remember: Callable[[Noted], None] = lambda noted: None,
+    ) -> None:
+        """`noted`: what was known of its position when the process began; `remember` is told of each that is committed."""
         self.identity = identity
         self._member = member
         self._source = source
+        self._noted = noted
+        self._remember = remember
 
     async def remembered(self, committed: int | None) -> Noted | None:
-        return None
+        return self._noted
 
-    def note(self, position: int) -> Noted | None:
-        return None
+    def note(self, position: int) -> Noted:
+        return Noted(position, *self.identity)
 
     async def open(self) -> None:
         """Nothing to shut out: the group's generation does it."""
@@ -202,6 +212,8 @@ class GroupCommits:
         assert not writes, "a stateless processor has no state to write"
         if position is not None:
             await self._member.commit(self._source, position)
+            self._noted = self.note(position)
+            self._remember(self._noted)
         return None
 
     async def close(self) -> None: ...

@@ -245,6 +245,8 @@ class RuntimeSettings:
     topics: tuple[str, ...]
     changelogs: Mapping[str, str] = field(default_factory=dict)
     """Source topic → compacted topic with as many partitions. Empty: stateless."""
+    positions: str = ""
+    """Without changelogs: the compacted topic where its positions are kept beside the group's own offsets; empty: nowhere."""
     client_id: str = "hil"
     instance: str | None = None
     """Static membership (KIP-345): who comes back under this name gets its partitions back at once, and nobody else has to move.

@@ -73,7 +73,7 @@ def place(
     (beginning, end), name = bounds, f"{topic}-{partition}"
     repair = f"`hil positions repair {who} {topic} --to changelog|earliest|latest` sets it on purpose"
     if noted is not None and (change := noted.differs(now)):
-        raise ValueError(f"{who} has states of {topic}, which {change}. See docs/guides/recovery.md, “Positions”; {repair}")
+        raise ValueError(f"{who} knows {topic}, which {change}. See docs/guides/recovery.md, “Positions”; {repair}")
     if committed is None and noted is None:
         if states:
             raise ValueError(

@@ -17,12 +17,13 @@ from streams.runtime.closing import came, end
 from streams.runtime.commits import NOBODY_KNOWS, Commits, GroupCommits, TransactionalCommits, restore
 from streams.runtime.member import Member
 from streams.runtime.model import DeadLetter, Fenced, Interrupted, Processor, RuntimeFailed, RuntimeSettings, S, StateCodec
-from streams.runtime.noted import Identity
+from streams.runtime.noted import Identity, Noted
 from streams.runtime.partition import PartitionOwner, PartitionStatus
 from streams.runtime.patience import BACKOFF_S
 from streams.runtime.progress import RestoreProgress
 from streams.runtime.publisher import Publisher
 from streams.runtime.reading import partition_counts
+from streams.runtime.remembering import remember, remembered
 from streams.runtime.standby import KEEP_S, Standby
 from streams.runtime.store import StateStore
 from streams.runtime.surroundings import Surroundings
@@ -67,6 +68,8 @@ class Runtime(Generic[S]):
         self._kept: dict[TopicPartition, StateStore[S]] = {}
         self._identities: dict[str, Identity] = {}
         """Of the topics that are read."""
+        self._remembered: dict[TopicPartition, Noted] = {}
+        """Where partitions without states stood."""
         self._standby: Standby[S] | None = None
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -226,20 +229,15 @@ class Runtime(Generic[S]):
         assert self._member is not None
         identity = self._identities.get(tp.topic, NOBODY_KNOWS)
         if not self.settings.changelogs:
-            return PartitionOwner(
-                tp,
-                self._around,
-                GroupCommits(self._member, tp, identity),
-                StateStore(_NoCodec()),
-                None,
-            )
+            commits: Commits = GroupCommits(self._member, tp, identity, self._remembered.get(tp), partial(self._remember, tp))
+            return PartitionOwner(tp, self._around, commits, StateStore(_NoCodec()), None)
         assert self._codec is not None
         store = self._kept.pop(tp, None)
         if store is None and self._standby is not None:
             store = self._standby.take(tp)
         if store is None or asyncio.get_running_loop().time() - store.known_at > KEEP_S:
             store = StateStore(self._codec, most=self.settings.max_state_bytes)
-        commits: Commits = TransactionalCommits(self.settings, tp, identity)
+        commits = TransactionalCommits(self.settings, tp, identity)
         return PartitionOwner(tp, self._around, commits, store, partial(self._restore, tp))
 
     async def _restore(self, tp: TopicPartition, store: StateStore[Any]) -> int:
@@ -249,6 +247,12 @@ class Runtime(Generic[S]):
             return await restore(self.settings, tp, store.next_offset, store.load, partial(self._progress.told, tp, store))
         finally:
             self._progress.ended(tp)
+
+    def _remember(self, tp: TopicPartition, noted: Noted) -> None:
+        """For who begins without the group's offset."""
+        self._remembered[tp] = noted
+        if self.settings.positions and self._around is not None:
+            self._around.publisher.publish(remember(self.settings.positions, self.settings.group, tp, noted))
 
     def _opened(self, owner: PartitionOwner[S] | None) -> None:
         if self._getting_ready is None or self._getting_ready.done() or self._getting_ready.cancelling():
@@ -330,7 +334,10 @@ class Runtime(Generic[S]):
                     "they must be equal. See docs/guides/recovery.md, “Positions”"
                 )
         ids = await topic_ids(settings.bootstrap, settings.topics)
-        self._identities = {topic: Identity(counts[topic], ids.get(topic, b"")) for topic in settings.topics}
+        keyed = settings.changelogs  # without states keys may lie on any partition
+        self._identities = {topic: Identity(counts[topic] if keyed else 0, ids.get(topic, b"")) for topic in settings.topics}
+        if settings.positions:
+            self._remembered = await remembered(settings.bootstrap, settings.positions, settings.group)
         return counts
 
 

@@ -15,7 +15,7 @@ from tests.integration.runtime_world import dead_letter_to
 
 class Slow:
     async def handle(self, record: Record, step: Step[None]) -> None:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.02)
 
 
 async def main(bootstrap: str, topic: str, dead: str, position: int) -> None:

@@ -11,6 +11,7 @@ from schemas.topics import (
     ACTION_USAGE,
     CONVERSATION_EVENTS,
     CONVERSATION_STATE,
+    INTAKE_POSITIONS,
     LEDGER_ACTIONS,
     MAX_MESSAGE_BYTES,
     TOPICS,
@@ -61,7 +62,7 @@ def test_the_ledgers_sources_must_have_as_many_partitions_as_each_other() -> Non
 
 def test_every_state_topic_has_a_topic_it_follows() -> None:
     """A new changelog must be added to the check."""
-    assert {name for name, topic in TOPICS.items() if topic.encoding == "state"} == set(CHANGELOGS)
+    assert {name for name, topic in TOPICS.items() if topic.encoding == "state"} == {*CHANGELOGS, INTAKE_POSITIONS}
 
 
 @pytest.mark.parametrize(
