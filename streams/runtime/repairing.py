@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from streams.runtime.broker.client import use_patient_clients
 from streams.runtime.broker.identities import topic_ids
 from streams.runtime.closing import close
 from streams.runtime.commits import TransactionalCommits
@@ -102,6 +103,7 @@ async def _set_with_states(bootstrap: str, kept: Kept, targets: Mapping[int, int
 
 async def _set_offsets(bootstrap: str, kept: Kept, targets: Mapping[int, int], identity: Identity) -> None:
     places = {TopicPartition(kept.topic, number): position for number, position in targets.items()}
+    use_patient_clients()
     consumer: Any = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=kept.group, enable_auto_commit=False)
     try:
         await consumer.start()
@@ -141,6 +143,7 @@ async def _identity(bootstrap: str, kept: Kept, count: int) -> Identity:
 
 
 async def _nobody_at_work(bootstrap: str, group: str) -> None:
+    use_patient_clients()
     admin: Any = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
 from streams.runtime.broker.client import PatientClient
 from streams.runtime.broker.requests import RawRequest
@@ -36,6 +36,8 @@ async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, bytes]:
     try:
         await client.bootstrap()
         found: dict[str, bytes] = await client.ask_any(TopicIdsRequest(tuple(topics))) or {}
+    except IncompatibleBrokerVersion:
+        return {}
     except KafkaError as error:
         if not error.retriable:
             raise
