@@ -162,8 +162,8 @@ class PartitionOwner(Generic[S]):
     async def _refused(self, put: Put[S], reason: str) -> None:
         """The changelog does not take a state. The one before it stays; a dead letter names the record that led to it."""
         log.error("%s: %s: the state of %r is not kept: %s", self._settings.group, self.tp, put.key, reason)
-        place = Record(self.topic, self.partition, max(put.offset, 0), 0, put.key.encode(), None, ())
-        words = f"the state it led to is not kept, the one before stays: {reason}"
+        place = Record(self.topic, self.partition, max(put.offset, 0), 0, None, None, ())  # nothing to retry
+        words = f"the state of {put.key!r:.200} that it led to is not kept, the one before stays: {reason}"
         await self.publisher.send([self._around.dead_letter(place, self._settings.group, "state_too_large", words, 1)])
 
     async def act(self) -> None:

@@ -101,7 +101,9 @@ async def test_a_changelog_that_takes_less_than_the_bound_costs_what_it_refuses_
         await until(lambda: processor.handled == 42)
         await world.until_committed({0: 42})
     [letter] = await world.values("dead")
-    assert letter.startswith("state_too_large|the state it led to is not kept, the one before stays: the changelog refuses it")
+    assert letter.startswith(
+        "state_too_large|the state of 'large' that it led to is not kept, the one before stays: the changelog refuses it"
+    )
     await world.send("fits", key="large")
     async with at_work(world.runtime(Keeping(joined=False))):
         await world.until_committed({0: 43})

@@ -107,7 +107,7 @@ async def test_what_the_changelog_refuses_all_the_same_is_left_out_of_the_commit
         await until(lambda: bool(broker.commits))
         assert broker.commits == [(3, {b"x": b"ok", b"z": b"ok"})]
         letter = broker.sent[0][0].value
-        assert letter == b"state_too_large: the state it led to is not kept, the one before stays: 5 bytes"
+        assert letter == b"state_too_large: the state of 'y' that it led to is not kept, the one before stays: 5 bytes"
         assert owner.log.get("y") is None
         owner.feed([raw(3, "y", key="y")])
         await until(lambda: len(broker.commits) == 2)
