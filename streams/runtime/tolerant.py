@@ -31,19 +31,25 @@ def tolerate_header_names() -> None:
     fetcher.MemoryRecords = TolerantRecords
 
 
+ANSWER_BYTES = 8 * 1024 * 1024
+"""What the batches of one answer may take in memory before the rest of it is left: it is asked for again."""
+
+
 class TolerantRecords:
-    """aiokafka's MemoryRecords over one fetched partition."""
+    """aiokafka's MemoryRecords over one fetched partition. Ends early when a little has become too much."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._fast = MemoryRecords(data)
         self._pos = 0
+        self.weight = 0
+        """About how many bytes the records take in memory that were read so far."""
 
     def size_in_bytes(self) -> int:
         return int(self._fast.size_in_bytes())
 
     def has_next(self) -> bool:
-        return bool(self._fast.has_next())
+        return self.weight < ANSWER_BYTES and bool(self._fast.has_next())
 
     def next_batch(self) -> TolerantBatch | None:
         batch = self._fast.next_batch()
@@ -52,15 +58,16 @@ class TolerantRecords:
         begin = self._pos
         (length,) = struct.unpack_from(">i", self._data, begin + 8)
         self._pos = begin + _LOG_OVERHEAD + length
-        return TolerantBatch(batch, memoryview(self._data)[begin : self._pos])
+        return TolerantBatch(batch, memoryview(self._data)[begin : self._pos], self)
 
 
 class TolerantBatch:
     """One batch, with everything of the fast one."""
 
-    __slots__ = ("_data", "_fast", "unread", "weight")
+    __slots__ = ("_data", "_fast", "_records_of", "unread", "weight")
 
-    def __init__(self, fast: Any, data: memoryview) -> None:
+    def __init__(self, fast: Any, data: memoryview, records: TolerantRecords) -> None:
+        self._records_of = records
         self._fast = fast
         self._data = data
         self.unread = False
@@ -87,6 +94,7 @@ class TolerantBatch:
             self.unread = True
             records = [Unread(last, self._fast.max_timestamp, headers=[(UNREADABLE, reason.encode(errors="replace"))])]
         self.weight += RECORD_BYTES * len(records)
+        self._records_of.weight += self.weight
         return iter(records)
 
     def _records(self) -> list[Any]:

@@ -188,3 +188,20 @@ async def test_what_is_sought_again_is_held_once(fetches: Fetches):
         fetches.seek(TP, 5)
     assert held < 10_000
     assert fetches._fetching.arrived.used == 0
+
+
+@pytest.mark.parametrize("aborted", [[], [(77, 0)]], ids=["plain", "beside a transaction that was given up"])
+async def test_an_answer_full_of_small_bombs_is_read_a_little_at_a_time_and_whole_in_the_end(
+    fetches: Fetches, aborted: list[tuple[int, int]]
+):
+    """Five batches of 20 kB that stand for 20 MB each."""
+    batches = [packed(1, b"\0" * 20_000_000, offset=5 + number) for number in range(5)]
+    read, most = 5, 0
+    while read < 10:
+        fetches.take(Fetched(TP, 0, 10, aborted, b"".join(batches[read - 5 :])), read)
+        found = (await fetches.poll(0))[TP]
+        most = max(most, sum(len(record.value or b"") for record in found))
+        assert [record.offset for record in found] == list(range(read, read + len(found)))
+        read = fetches.position(TP)
+        fetches.handled(TP, read)
+    assert most == 20_000_000
