@@ -73,7 +73,7 @@ class Opening(Generic[S]):
     async def _hold_fence(self, position: int) -> None:
         """Raises Fenced when another owner came while we read: it may have moved the states on from the position we know."""
         store, note = self._effects.store, self._commits.note(position)
-        if self._committed is not None or store.noted is not None or note is None:
+        if self._committed is not None or note is None:
             end = await self._commits.commit(position, ())
         else:  # from the first state on there is a position: states without one are of a partition whose position was lost
             end = await self._commits.commit(None, ((NOTE, note.encode()),))

@@ -93,6 +93,8 @@ async def test_a_failed_commit_is_the_last_one_also_when_draining(world: World, 
     commits = []
 
     async def fail(self: TransactionalCommits, position: int | None, writes: object) -> None:
+        if position is None:  # where a fresh partition begins
+            return
         commits.append(position)
         raise RuntimeFailed("the broker has gone mad")
 
@@ -141,7 +143,7 @@ async def test_an_output_no_topic_accepts_fails_its_record_and_not_the_others(wo
     async with at_work(world.runtime(world.appending(before=swell), max_attempts=1)):
         await world.until_committed({0: 3})
     [dead] = await world.values("dead")
-    assert dead.startswith("handler_failed|")
+    assert dead.startswith("output_too_large|")
     assert "a topic accepts" in dead
 
 
