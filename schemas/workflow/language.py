@@ -41,6 +41,22 @@ def language_of(expression: str) -> Literal["always", "jmespath", "python_expr"]
     return "python_expr" if re.search(r"[=<>!]=?\s*\"|\"\s*[=<>!]=?", text) else "jmespath"
 
 
+_LITERALS = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'")
+_QUOTED = re.compile(r"""(?<![.\w])"([^"\\]*)"(?!\s*[.\[(:])""")
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+
+
+def quoted_operands(expression: str) -> list[str]:
+    """Names in double quotes that a JMESPath expression compares as they stand, where authors mostly mean texts."""
+    bare = _LITERALS.sub(lambda literal: " " * len(literal[0]), expression)
+    found = (match for match in _QUOTED.finditer(bare))
+    return [
+        match[1]
+        for match in found
+        if bare[: match.start()].rstrip().endswith(_COMPARISONS) or bare[match.end() :].lstrip().startswith(_COMPARISONS)
+    ]
+
+
 def _walk(node: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
     yield node
     for child in node["children"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.workflow.definition import Condition, Node
 from schemas.workflow.faults import Fault, KeyPath, did_you_mean, nearest
-from schemas.workflow.language import BARE_WORDS
+from schemas.workflow.language import BARE_WORDS, quoted_operands
 from schemas.workflow.templates import Template, TemplateFault
 from streams.core.conditions import ConditionFault, compile_condition
 from streams.workflows.subject import Subject
@@ -67,6 +67,9 @@ def _condition(
     def at(kind: Callable[..., Fault], message: str, remedy: str, code: str) -> Fault:
         return kind((*path, "expression"), message, remedy, code)
 
+    for text in quoted_operands(condition.expression) if compiled.type == "jmespath" else ():
+        message = f'{what} compares with `"{text}"`, which is the name of a field in JMESPath'
+        yield at(subject.warning, message, f"write `'{text}'` if you mean the text", "quoted-name")
     for reference in sorted(compiled.paths):
         name = reference[0]
         if name in BARE_WORDS and compiled.type == "jmespath":
@@ -88,6 +91,12 @@ def _reference(
     name, *fields = path
     if name not in subject.nodes:
         if name in WORDS:
+            return
+        hyphenated = next((each for each in subject.ids if name in each.split("-")[1:]), None)
+        if hyphenated and fields[:1] == ["output"]:
+            message = f"{what} names `{name}`, for `{hyphenated}` is read as a subtraction there"
+            remedy = f'in a jmespath condition write `"{hyphenated}".output`; elsewhere use an id without `-`'
+            yield at(subject.error, message, remedy, "hyphen")
             return
         if fields[:1] == ["output"]:
             message = f"{what} names the node `{name}`, which is not there"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.workflow.definition import Condition
+from schemas.workflow.language import quoted_operands
 from schemas.workflow.scope import condition_scope
 from streams.core.conditions import ConditionFailed, ConditionFault, compile_condition
 
@@ -193,3 +194,19 @@ def test_a_condition_cannot_change_what_it_sees() -> None:
     scope = condition_scope({}, {}, {}, output={"list": [2, 1]})
     assert holds("python_expr", "sorted(output.list) == [1, 2] and [x for x in output.list] and (output.list + [3])", scope)
     assert scope["output"] == {"list": [2, 1]}
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ('output.intent == "refund"', ["refund"]),
+        ('"a" != b || c > "d e"', ["a", "d e"]),
+        ("\"my-node\".output.x == 'x'", []),
+        ("output.\"my-field\" == 'x'", []),
+        ('output.x == `"refund"`', []),
+        ("output.x == '\"refund\"'", []),
+        ('"items"[0] == `1` && contains("a", \'b\')', []),
+    ],
+)
+def test_names_in_double_quotes_that_stand_where_a_text_is_meant_are_found(expression: str, names: list[str]) -> None:
+    assert quoted_operands(expression) == names

@@ -85,6 +85,10 @@ FAULTS = [
     ("condition names a field the schema lacks", flow("a>b", nodes={"a": CLASSIFIED}, when={"a>b": "output.intnt == 'x'"}), "unknown-field", "output.intnt", "`intent`"),
     ("condition of a node names output", flow("a>b", when={"b": "output.x"}), "no-output", "only the condition of an edge", "<id>.output"),
     ("condition names a node that is not before it", flow("a>b a>c", when={"a>b": "c.output.x"}), "not-upstream", "`c`", "from `c`"),
+    ("a text in double quotes in JMESPath", flow("a>b", when={"a>b": {"type": "jmespath", "expression": 'output.intent == "refund"'}}), "quoted-name", '`"refund"`', "write `'refund'`"),
+    ("a text in double quotes before its field", flow("a>b", when={"a>b": {"type": "jmespath", "expression": 'a || "x y" != output.intent'}}), "quoted-name", '`"x y"`', "`'x y'`"),
+    ("a hyphen in a template", flow("my-node>b", nodes={"b": prompt("{{ my-node.output.intent }}")}), "hyphen", "`my-node` is read as a subtraction", '`"my-node".output`'),
+    ("a hyphen in a condition", flow("my-node>b", when={"my-node>b": "my-node.output.intent == 'x'"}), "hyphen", "`my-node`", "an id without `-`"),
     ("a bare true in JMESPath", flow("a>b", when={"a>b": {"type": "jmespath", "expression": "output.x == true"}}), "bare-word", "backticks", "`true`"),
 ]  # fmt: skip
 
