@@ -22,6 +22,9 @@ from connectors.llm.endpoint import Endpoint, Patience
 from connectors.llm.reading import Unreadable
 
 LARGEST_ANSWER = 32 * 1024 * 1024
+"""Bytes of a streamed answer, in which each token has some hundred around it."""
+LARGEST_WHOLE = 8 * 1024 * 1024
+"""Bytes of an answer that comes whole: ten times what the longest output of any model takes. It is read in one go."""
 LARGEST_REFUSAL = 64 * 1024
 """Bytes of an answer with another status than 2xx that are read. The SDKs would read it to its end, if it has one."""
 MOST_CONNECTIONS = 10_000
@@ -76,8 +79,8 @@ class Connection:
             async with limit, self.opened(path, content) as response:
                 async for chunk in response.aiter_bytes():
                     raw += chunk
-                    if len(raw) > LARGEST_ANSWER:
-                        raise Unreadable(f"it is longer than {LARGEST_ANSWER} bytes", code="too_large")
+                    if len(raw) > LARGEST_WHOLE:
+                        raise Unreadable(f"it is longer than {LARGEST_WHOLE} bytes", code="too_large")
         except TimeoutError:
             raise TimedOut("total") if limit.expired() else Unreadable("the connection timed out", code="reset") from None
         return raw

@@ -348,6 +348,7 @@ async def test_a_redirect_is_not_followed(way, said):
 @ways
 async def test_an_answer_without_end_is_cut_off(way, said, monkeypatch):
     monkeypatch.setattr("connectors.llm.connection.LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr("connectors.llm.connection.LARGEST_WHOLE", 10_000)
     monkeypatch.setattr("connectors.llm.sse.LONGEST_EVENT", 10_000)
     failure = await failing(way, said, streamed(*[b"data: " + b"x" * 4_000] * 5))
     assert (failure.kind, failure.code) == ("try_next", "too_large")
