@@ -8,7 +8,20 @@ import typer
 
 from agents.router.catalogue import Catalogue
 from agents.router.installs import configured
-from connectors.cli import budgets, costs, deadletters, evaluating, models, positions, replay, routing, schemas, tokens, workflows
+from connectors.cli import (
+    budgets,
+    console,
+    costs,
+    deadletters,
+    evaluating,
+    models,
+    positions,
+    replay,
+    routing,
+    schemas,
+    tokens,
+    workflows,
+)
 from schemas.workflow.definition import WorkflowDefinition
 from streams.app.budgetbooks import BudgetBooks
 from streams.app.checks import LateWorkbench
@@ -27,7 +40,7 @@ def groups(application: Application) -> list[typer.Typer]:
         return configured(Catalogue.load(settings.catalog), settings.environment())
 
     def tools(definition: WorkflowDefinition) -> set[str] | None:
-        return asyncio.run(known_tools([definition], application.reachable().environment()))
+        return asyncio.run(known_tools([definition], application.reachable().environment(), console.report))
 
     return [
         workflows.build(LateWorkbench(settings, tools=tools), application),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,8 @@ async def publish_files(
     """
     bench = workbench(settings)
     drafts = [bench.validate(Path(path))[0] for path in paths]
-    bench = replace(bench, tools=await known_tools(filter(None, drafts), settings.environment()))
+    unchecked: list[str] = []
+    bench = replace(bench, tools=await known_tools(filter(None, drafts), settings.environment(), unchecked.append))
     checked = [(path, *bench.validate(Path(path))) for path in paths]
     faults = [str(fault) for _, _, found in checked for fault in found if fault.severity == "error"]
     if faults:
@@ -42,12 +43,15 @@ async def publish_files(
                 definitions.add(event)
             workflow = definitions.by_digest(event.digest)
             assert workflow is not None
-            made.append(replace(_row(workflow), warnings=tuple(str(fault) for fault in warned)))
+            made.append(replace(_row(workflow), warnings=(*unchecked, *map(str, warned))))
         return made
 
 
-async def known_tools(definitions: Iterable[WorkflowDefinition], environ: Mapping[str, str]) -> set[str] | None:
-    """The actions of every app these workflows declare; None when no tools are configured or they cannot be asked now."""
+async def known_tools(
+    definitions: Iterable[WorkflowDefinition], environ: Mapping[str, str], report: Callable[[str], None]
+) -> set[str] | None:
+    """The actions of every app these workflows declare; None when no tools are configured or, which is reported, they cannot
+    be asked now."""
     from connectors.composio.client import ComposioClient, configure  # takes two seconds to import
 
     settings = configure(environ)
@@ -57,7 +61,8 @@ async def known_tools(definitions: Iterable[WorkflowDefinition], environ: Mappin
     async with ComposioClient(settings) as client:
         try:
             return {f"{app}.{name}" if "." not in name else name for app in sorted(apps) for name in await client.tools(app)}
-        except NodeFailure:
+        except NodeFailure as failure:
+            report(f"warning: whether the tools exist was not checked: {failure}")
             return None
 
 
