@@ -230,7 +230,8 @@ class _Builder:
                 return self._ledger(name)
             case "projector":
                 pool = await self.stack.enter_async_context(await open_pool(database_of(self.settings)))
-                settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED, **self._membership())
+                arrived = self.settings.records_mib << 20
+                settings = BatchSettings(self.bootstrap, "hil.projector", PROJECTED, arrived_bytes=arrived, **self._membership())
                 send = self.publisher.send
                 return [(name, Projecting(lambda: BatchRuntime(settings, Projector(PostgresProjection(pool), send=send))))]
         raise CannotGoOn(f"there is no processor {name!r}: choose from {', '.join(ALL)}")

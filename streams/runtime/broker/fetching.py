@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ that long. The others are then asked for with as little patience."""
 ALONE_S = 0.05
 """The same where nobody else has written lately."""
 LATELY_S = 60.0
+NEVER = -math.inf
 WATCH_S = 0.25
 
 
@@ -207,9 +209,9 @@ class Fetching:
         for partition, reading in self._readings.items():
             if self._leader(partition) != broker:
                 continue
-            again = self._supplied.get(partition, 0.0)
+            again = self._supplied.get(partition, NEVER)
             if self._again:
-                again = max(again, self._again.get(partition, 0.0))
+                again = max(again, self._again.get(partition, NEVER))
             if again > now:
                 patience_s = min(patience_s, again - now)
             elif (position := reading.wanted(partition)) is not None:
@@ -308,7 +310,7 @@ class Fetching:
             wanted = [
                 partition
                 for partition, reading in self._readings.items()
-                if self._supplied.get(partition, 0.0) <= now and reading.wanted(partition) is not None
+                if self._supplied.get(partition, NEVER) <= now and reading.wanted(partition) is not None
             ]
             if self.unread.look(wanted, self._why_unread):
                 for partition in wanted:
