@@ -32,6 +32,8 @@ class Entry(msgspec.Struct, Generic[S], eq=False, gc=False):
     waiting: int = 1
     """Unfinished parts: the handler, and each output that is not durable."""
     settled: bool = False
+    size: int = 0
+    """Bytes of the record, where they are many."""
     puts: tuple[Put[S], ...] = ()
     _located: asyncio.Future[None] | None = None
     waited: bool = False

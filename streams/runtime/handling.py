@@ -9,6 +9,7 @@ from typing import Generic
 
 from msgspec.structs import replace
 
+from streams.runtime.broker.arrived import LARGE
 from streams.runtime.effects import Entry
 from streams.runtime.model import Fenced, Record, S, SetAside, Unavailable, Undecodable, Unreadable, Until, Unwritable
 from streams.runtime.step import Owner, StepOfRecord
@@ -33,6 +34,8 @@ class Handling(Generic[S]):
         Raises Fenced and Unavailable, which are not the record's fault; anything else is tried again, then buried.
         """
         self.active += 1
+        if record.value is not None and len(record.value) >= LARGE:
+            entry.size = len(record.value)
         if type(record) is Unreadable:
             await self._bury(record, entry, "batch_unreadable", record.reason, 1)
             return None

@@ -185,6 +185,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Everything handed over before the position is done with: there is room for more."""
         self._fetches.handled(partition, position)
 
+    def lighter(self, partition: TopicPartition, offset: int, size: int) -> None:
+        """A large record is done with, maybe before others that came earlier."""
+        self._fetches.lighter(partition, offset, size)
+
     def end(self, partition: TopicPartition) -> int | None:
         """The last known end of a partition; None before its first fetch."""
         return self._fetches.end(partition) if partition in self._consumer.assignment() else None

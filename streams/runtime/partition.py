@@ -141,6 +141,8 @@ class PartitionOwner(Generic[S]):
 
     def settle(self, entry: Entry[S]) -> None:
         self._handling.settled()
+        if entry.size and entry.offset >= 0:
+            self._around.source.lighter(self.tp, entry.offset, entry.size)
         if self.log.settle(entry):
             self._moved()
 

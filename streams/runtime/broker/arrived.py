@@ -12,6 +12,8 @@ from aiokafka import TopicPartition
 
 ARRIVED_BYTES = 128 * 1024 * 1024
 LEAST_SHARE = 1024 * 1024
+LARGE = 8 * 1024
+"""A record of so many bytes is counted by itself when it is handled; of smaller ones, those that came together."""
 
 
 class Arrived:
@@ -47,6 +49,17 @@ class Arrived:
         while pieces and pieces[0][0] <= position:
             self._change(partition, -pieces.popleft()[1])
         return not before and self.room(partition) > 0
+
+    def lighten(self, partition: TopicPartition, offset: int, size: int) -> bool:
+        """One record is through, before or after those around it. True when there is room now and was none before."""
+        pieces = self._pieces.get(partition, ())
+        for at, (following, held) in enumerate(pieces):
+            if offset < following:
+                before, freed = self.room(partition), min(size, held)
+                pieces[at] = following, held - freed  # type: ignore[index]  # a deque, or there would be no piece
+                self._change(partition, -freed)
+                return not before and self.room(partition) > 0
+        return False
 
     def drop(self, partition: TopicPartition, position: int) -> None:
         """What has arrived from the position on will arrive again."""

@@ -123,6 +123,11 @@ class Fetches:
         if self._fetching.arrived.release(partition, position):
             self._fetching.wake(partition)
 
+    def lighter(self, partition: TopicPartition, offset: int, size: int) -> None:
+        """One record is through; what came before it may not be."""
+        if self._fetching.arrived.lighten(partition, offset, size):
+            self._fetching.wake(partition)
+
     def position(self, partition: TopicPartition) -> int:
         """The next offset that is asked for."""
         return self._positions[partition]

@@ -81,6 +81,9 @@ class FakeBroker:
 
     def handled(self, partition: TopicPartition, position: int) -> None: ...
 
+    def lighter(self, partition: TopicPartition, offset: int, size: int) -> None:
+        self.happened.append(f"{offset} is through with {size} bytes")
+
     def end(self, partition: TopicPartition) -> int | None:
         return None
 

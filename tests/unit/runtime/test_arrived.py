@@ -48,6 +48,19 @@ def test_a_record_larger_than_everything_is_taken_by_who_has_nothing(arrived: Ar
     assert not arrived.takes(C)
 
 
+def test_a_large_record_makes_room_before_those_in_front_of_it_are_through(arrived: Arrived):
+    arrived.add(A, 10, MIB)
+    arrived.add(A, 20, MIB)
+    assert arrived.room(A) == 0
+    assert arrived.lighten(A, 15, MIB // 2)
+    assert arrived.room(A) == arrived.most // 4 - MIB - MIB // 2
+    arrived.lighten(A, 16, 10 * MIB)
+    arrived.lighten(A, 25, MIB)
+    assert arrived.used == MIB, "no more than had come with it"
+    arrived.release(A, 20)
+    assert arrived.used == 0
+
+
 def test_what_is_sought_again_is_not_counted_twice(arrived: Arrived):
     arrived.add(A, 10, MIB)
     arrived.add(A, 20, MIB)

@@ -9,6 +9,7 @@ import pytest
 
 from streams.runtime import Fenced, Outgoing, Record, Step, Unavailable
 from streams.runtime import handling as handling_module
+from streams.runtime.broker.arrived import LARGE
 from streams.runtime.model import Unreadable
 from tests.unit.runtime.fakes import SOURCE, FakeBroker, owner_of, raw
 from tests.unit.runtime.test_partition import Appending, opened, turns, until
@@ -277,6 +278,21 @@ async def test_what_topics_would_refuse_is_refused_where_it_is_published():
         owner.feed([raw(0)])
         await until(lambda: sent == [0])
         assert broker.sent == []
+
+
+async def test_a_large_record_that_is_through_counts_no_more_though_one_before_it_is_at_work():
+    broker, processor = FakeBroker(), Stuck()
+
+    async def wait(record: Record, step: Step[str]) -> None:
+        if record.offset == 0:
+            await processor.handle(record, step)
+
+    async with opened(broker, Appending(wait), concurrency=2) as owner:
+        owner.feed([raw(0, "a", key="slow"), raw(1, "b" * LARGE, key="large")])
+        await until(lambda: bool(broker.sent))
+        broker.deliver()
+        assert f"1 is through with {LARGE} bytes" in broker.happened
+        assert owner.log.position == 0
 
 
 async def test_what_stands_for_records_nobody_can_read_is_buried_without_being_handled():
