@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from agents.jsonable import NotJson, parse, plain
@@ -17,7 +18,10 @@ _MARKUP = re.compile(
     re.I,
 )
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_MOST_STARTS = 64
+_SEARCHED = 262_144
+"""Characters of an answer that are looked through for markup."""
+_MOST_FENCES = 4
+_MOST_STARTS = 16
 """Places at which JSON may begin that are tried before a text counts as having none."""
 
 
@@ -26,15 +30,15 @@ def without_thoughts(written: str) -> str:
 
     Thoughts that never end leave nothing.
     """
-    while (opened := _OPENED.match(written)) is not None:
-        closed = _CLOSED.search(written, opened.end())
+    at = 0
+    while True:
+        opened = _OPENED.match(written, at)
+        closed = _CLOSED.search(written, opened.end() if opened is not None else at)
         if closed is None:
-            return ""
-        written = written[closed.end() :].lstrip()
-    stray = _CLOSED.search(written)
-    if stray is not None and not re.search(rf"<{stray.group(1)}>", written[: stray.start()], re.I):
-        return without_thoughts(written[stray.end() :].lstrip())
-    return written
+            return "" if opened is not None else written[at:].lstrip() if at else written
+        if opened is None and written.find(f"<{closed.group(1)}>", at, closed.start()) >= 0:
+            return written[at:].lstrip() if at else written  # a pair inside the answer
+        at = closed.end()
 
 
 def thinks(written: str) -> bool | None:
@@ -48,7 +52,7 @@ def thinks(written: str) -> bool | None:
 
 def tool_markup(written: str) -> str:
     """The mark by which a text is seen to be a tool call that its server did not read as one; empty for ordinary text."""
-    found = _MARKUP.search(written)
+    found = _MARKUP.search(written, 0, _SEARCHED)
     return found.group() if found is not None else ""
 
 
@@ -58,7 +62,8 @@ def find_json(written: str) -> Any:
         return parse(written)
     except NotJson as error:
         whole = error
-    fenced = [value for value in map(_value_of, _FENCED.findall(written)) if value is not None]
+    blocks = (block.group(1) for block in islice(_FENCED.finditer(written), _MOST_FENCES))
+    fenced = [value for value in map(_value_of, blocks) if value is not None]
     if len(fenced) == 1:
         return fenced[0]
     found = [] if fenced else _between_words(written)

@@ -80,3 +80,22 @@ async def test_reads_are_made_as_often_as_they_are_wished():
     tools = Shelf(GET_ORDER)
     await ReasoningAgent().run(work(), model=Scripted(said("", *same), "Done."), tools=tools)
     assert len(tools.done) == 3
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[" * 100_000,
+        "```\n{}\n```\n" * 20_000,
+        "{ " * 500_000,
+        "<think></think>" * 50_000,
+        "</think>" * 50_000,
+        "<think>" * 50_000,
+    ],
+    ids=["brackets", "fences", "braces", "thoughts", "ends", "starts"],
+)
+def test_no_text_is_read_over_and_over(written):
+    """Each place is looked at a few times at most, whatever is written, and nothing recurses into it."""
+    assert without_thoughts(written) in (written, "")
+    with pytest.raises(NotJson):
+        find_json(written)
