@@ -164,20 +164,23 @@ async def partition_counts(bootstrap: str, topics: Iterable[str], *, patience_s:
     client: Any = PatientClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
-        deadline, answer_by = clock.time() + patience_s, clock.time() + START_S
+        answer_by = clock.time() + START_S
+        deadline: float | None = None
         while True:
             try:
                 known = await client.fetch_all_metadata()
             except KafkaError as error:
                 if clock.time() >= answer_by:
                     raise unreachable(bootstrap, f"{error}: {client.silence()}") from error
-                deadline = clock.time() + patience_s  # counts while somebody answers
+                deadline = None
                 await asyncio.sleep(METADATA_RETRY_S)
                 continue
             counts = {topic: len(known.partitions_for_topic(topic) or ()) for topic in topics}
             missing = sorted(topic for topic, count in counts.items() if not count)
             if not missing:
                 return counts
+            if deadline is None:
+                deadline = clock.time() + patience_s  # counts while somebody answers
             if clock.time() >= deadline:
                 raise RuntimeFailed(f"the broker at {bootstrap} has no topic {', '.join(missing)}: create it first")
             await asyncio.sleep(METADATA_RETRY_S)

@@ -139,7 +139,11 @@ def a_non_deterministic_id() -> Iterator[None]:
 def begin_without_holding_the_fence() -> Iterator[None]:
     """What was read while opening is trusted, although another owner may have come since."""
 
-    async def trust(self: Any, position: int) -> None: ...
+    hold = opening.Opening._hold_fence
+
+    async def trust(self: Any, position: int) -> None:
+        if self._committed is None and self._effects.store.noted is None:  # the first owner of all notes that it has begun
+            await hold(self, position)
 
     with mock.patch.object(opening.Opening, "_hold_fence", trust):
         yield

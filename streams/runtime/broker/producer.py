@@ -107,22 +107,24 @@ class BatchProducer:
     async def partitions_for(self, topic: str) -> set[int]:
         """Raises UnknownTopicOrPartitionError when brokers say that it is not there, KafkaConnectionError when none answers."""
         clock = asyncio.get_running_loop()
-        asked_at, unknown_s = clock.time(), 0.0
+        asked_at = clock.time()
+        unknown_since: float | None = None
         self._client.add_topic(topic)
-        while True:
-            found: set[int] | None = self._client.cluster.partitions_for_topic(topic)
-            if found:
-                return found
-            before = clock.time()
+        while not (found := self._client.cluster.partitions_for_topic(topic)):
             answered = await self._client.force_metadata_update()
             if topic in self._client.cluster.unauthorized_topics:
                 raise kafka_errors.TopicAuthorizationFailedError(topic)
-            await asyncio.sleep(BACKOFF_S)
-            unknown_s = unknown_s + clock.time() - before if answered else 0.0
-            if unknown_s > min(UNKNOWN_S, self._patience_s):
+            now = clock.time()
+            if self._client.cluster.partitions_for_topic(topic) or not answered:
+                unknown_since = None
+            elif unknown_since is None:
+                unknown_since = now
+            elif now - unknown_since > min(UNKNOWN_S, self._patience_s):
                 raise kafka_errors.UnknownTopicOrPartitionError(topic)
-            if not answered and clock.time() - asked_at > self._patience_s:
+            if not answered and now - asked_at > self._patience_s:
                 raise kafka_errors.KafkaConnectionError(self._client.silence())
+            await asyncio.sleep(BACKOFF_S)
+        return set(found)
 
     def leader(self, partition: TopicPartition) -> int:
         """The broker that has it; -1 while nobody knows."""

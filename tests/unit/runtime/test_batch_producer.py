@@ -31,6 +31,8 @@ class Cluster:
         """What is answered to InitProducerId, in order; then one is given."""
         self.topics: dict[str, set[int]] = {"t": {0, 1}}
         self.reachable = True
+        self.look_takes_s = 0.01
+        self.known_later: dict[str, set[int]] = {}
         self.sent: list[tuple[int, TopicPartition, bytes]] = []
         self.cluster = self
         self.unauthorized_topics: set[str] = set()
@@ -53,7 +55,8 @@ class Cluster:
         return self.topics.get(topic) if self.reachable else None
 
     async def force_metadata_update(self) -> bool:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self.look_takes_s)
+        self.topics |= self.known_later
         return self.reachable
 
     async def send(self, broker: int, request: Any) -> Any:
@@ -173,6 +176,14 @@ def test_create_it_is_said_of_a_topic_only_when_a_broker_says_that_it_is_not_the
     cluster.reachable = False
     with pytest.raises(RuntimeFailed, match=r"nobody says how many partitions topic t has: .*nobody has answered"):
         published(cluster, "t")
+
+
+def test_a_topic_that_takes_long_to_be_looked_up_is_not_unknown(cluster: Cluster):
+    """The only broker that answers at the time takes longer than a topic may stay unknown."""
+    cluster.look_takes_s = 8.0
+    cluster.known_later = {"later": {0}}
+    cluster.leaders[TopicPartition("later", 0)] = 1
+    assert published(cluster, "later") < 10
 
 
 def test_a_record_that_nobody_accepts_ends_the_publisher_with_its_partition_and_the_reason(cluster: Cluster):
