@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 METADATA_AGE_MS = 60_000
 LOOK_S = 0.25
+LOOKING = 2
+"""Beside aiokafka's groups of connections: for questions any broker can answer, while others are owed on the first."""
 _LONG = (JoinGroupRequest, SyncGroupRequest)
 """Answered when all members have joined, which may take a rebalance's timeout."""
 
@@ -306,12 +308,17 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
     def _asks(self, node: Any, request: Any) -> Callable[[], Awaitable[Any]]:
         async def ask() -> Any:
             try:
-                answer = await self.send(node, request)
+                answer = await self.send(node, request, group=self._free(node))
             except (kafka_errors.KafkaError, TimeoutError, OSError):
                 return None
             return _usable(answer) if isinstance(request, MetadataRequest) else answer
 
         return ask
+
+    def _free(self, node: Any) -> int:
+        """Not behind what is owed: a broker answers a connection in order, and a record waits there for its replicas."""
+        connection = self._conns.get((node, ConnectionGroup.DEFAULT))
+        return LOOKING if any(owed.connection is connection for owed in self._owed) else ConnectionGroup.DEFAULT
 
     async def _from_addresses(self, addresses: Sequence[Address], request: Any, tried: dict[Address, str]) -> Any:
         """Metadata from the first of some addresses that has any. `tried`: gets what the others said."""

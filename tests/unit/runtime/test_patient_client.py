@@ -222,6 +222,29 @@ def test_metadata_comes_from_the_others_while_one_is_mute(world: World):
     assert took_s < 2 * patience.HEDGE_S + 0.1
 
 
+def test_metadata_does_not_wait_behind_a_record_that_waits_for_its_replicas(world: World):
+    """A broker answers the requests of a connection one after the other."""
+
+    async def story(client: PatientClient) -> float:
+        await started(client)
+        for node in HOSTS:
+            await client.send(node, "a")
+        world.behaves |= dict.fromkeys(world.behaves, "mute")
+        owed = [asyncio.ensure_future(client.send(node, "a record")) for node in HOSTS]
+        await asyncio.sleep(0.1)
+        before = len(world.connected)
+        world.behaves |= dict.fromkeys(world.behaves, "well")
+        began = asyncio.get_running_loop().time()
+        await client.force_metadata_update()
+        took_s = asyncio.get_running_loop().time() - began
+        for each in owed:
+            each.cancel()
+        assert len(world.connected) == before + 1
+        return took_s
+
+    assert told(story)[0] < 0.1
+
+
 def test_brokers_that_came_back_while_nobody_knew_them_are_found_by_the_addresses_of_the_start(world: World):
     """Only one was left; it goes as well, and the two others come back. aiokafka asks for the one for ever."""
 
