@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.topics import TOPICS, journal_of
+from schemas.topics import INTAKE_POSITIONS, TOPICS, journal_of
 from schemas.workflow.definition import WorkflowDefinition
 from streams.conversations import Conversations
 from streams.core.state import ConversationCodec
@@ -150,7 +150,7 @@ class Schedule:
         instance = {"instance": f"slot{slot.number}"} if self.plan.static else {}
         if name == "intake":
             intake = Intake(self.definitions, Admission("w0"), clock_ms=process.clock_ms)
-            yield self._runtime("intake", "customer.messages", intake, shared, **instance)
+            yield self._runtime("intake", "customer.messages", intake, shared, positions=INTAKE_POSITIONS, **instance)
         elif name == "conversations":
             conversations = Conversations(
                 self.definitions, clock_ms=process.clock_ms, ttl_ms=int((self.plan.ttl_s or 10_000) * 1000)
