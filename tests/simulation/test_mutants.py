@@ -8,7 +8,7 @@ from tests.simulation.mutants import MUTANTS, Mutant, begin_without_holding_the_
 from tests.simulation.sweep import sweep
 
 BOUND = 300
-RARE: dict[Mutant, int] = {begin_without_holding_the_fence: 1500, states_read_before_fencing: 750}
+RARE: dict[Mutant, int] = {begin_without_holding_the_fence: 1500, states_read_before_fencing: 1000}
 """Mutants that about one schedule in a thousand shows: the seed near which one does."""
 
 
