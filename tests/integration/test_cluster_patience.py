@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from connectors.kafka.admin import create_topics
 from schemas import topics
 from streams.runtime import Outgoing, Publisher, Record, Runtime, RuntimeSettings, Step
+from tests.integration import runtime_world
 from tests.integration.runtime_world import TextCodec, at_work, dead_letter_to, until
 from tests.support.cluster import Cluster
 
@@ -36,6 +37,12 @@ class Counting:
 def member(cluster: Cluster, group: str, processor: Counting) -> Runtime[str]:
     settings = RuntimeSettings(cluster.bootstrap, group, (SOURCE,), {SOURCE: CHANGELOG})
     return Runtime(settings, processor, TextCodec(), dead_letter_to(topics.DEAD_LETTERS))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers that go and come on a busy machine take their time."""
+    monkeypatch.setattr(runtime_world, "PATIENCE_S", 120.0)
 
 
 @asynccontextmanager
