@@ -6,7 +6,7 @@ import os
 import sys
 
 from schemas.shown import masked, visible
-from streams.app.logs import configure
+from streams.app.logs import configure, unexpected
 
 
 def main() -> None:
@@ -23,4 +23,8 @@ def main() -> None:
         sys.stderr.write(f"error: {visible(masked(str(error)), lines=True)}\n")
         raise SystemExit(2) from None
     application = Application(settings)
-    build(application, groups(application))()
+    try:
+        build(application, groups(application))()
+    except Exception as error:  # noqa: BLE001 - a defect: it is said with its traceback, as carefully as a log
+        unexpected(type(error), error, error.__traceback__)
+        raise SystemExit(1) from None

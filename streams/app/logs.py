@@ -34,10 +34,10 @@ def configure() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
-    sys.excepthook = _unexpected
+    sys.excepthook = unexpected
 
 
-def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """A defect ends the process with its traceback, written as carefully as a log."""
     import traceback
 

@@ -133,7 +133,7 @@ def test_an_unexpected_error_is_written_as_carefully(capsys: pytest.CaptureFixtu
     try:
         raise RuntimeError(f"\x1b[31m https://me:{PASSWORD}@proxy.example\nerror: forged")
     except RuntimeError as error:
-        logs._unexpected(type(error), error, error.__traceback__)
+        logs.unexpected(type(error), error, error.__traceback__)
     said = capsys.readouterr().err
     assert "RuntimeError" in said
     assert PASSWORD not in said

@@ -287,3 +287,25 @@ def test_commands_speak_through_the_console_alone():
                 fresh = name == "Console"
                 assert not fresh, f"{path.name} makes a console of its own"
                 assert not speaks or (path.name, name) in allowed or path.name == "console.py", f"{path.name}: {name}"
+
+
+def test_a_defect_of_a_command_is_said_with_its_traceback_and_without_harm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Typer puts a hook of its own in place of ours."""
+    from streams import app
+    from streams.app.system import Application
+
+    async def fail(_: Application) -> list[str]:
+        raise RuntimeError(TEXT)
+
+    monkeypatch.setattr(Application, "check_topics", fail)
+    monkeypatch.setattr(app, "configure", lambda: None)
+    monkeypatch.setattr("sys.argv", ["hil", "topics", "check"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "RuntimeError: \\u001b[2J" in said
+    assert not ACTS.search(said)
+    assert not LEAKS.search(said)
