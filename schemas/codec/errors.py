@@ -28,6 +28,7 @@ CODES: dict[str, str] = {
     "invalid_json": "The value is not one JSON value.",
     "duplicate_key": "A JSON object has the same key twice.",
     "too_deep": "Lists and objects are nested too deeply.",
+    "too_many_values": "Lists and objects hold too many values.",
     "number_out_of_range": "A number is not finite, or does not fit 64 bits.",
     "lone_surrogate": "An escape sequence is half of a surrogate pair.",
     "wrong_type": "A field has a value of another type.",

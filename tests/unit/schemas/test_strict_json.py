@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import CODES, Undecodable, decode_inbound
-from schemas.codec.strict_json import LARGEST, MAX_DEPTH, SMALLEST, parse
+from schemas.codec.strict_json import LARGEST, MAX_DEPTH, MAX_VALUES, SMALLEST, parse
 
 STEADY = settings(deadline=None, derandomize=True)
 """The same cases each time, however slow the machine."""
@@ -223,3 +223,24 @@ def test_everything_json_can_say_is_read_back(value: object, ascii_only: bool) -
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\u0dD8e-+.1 tn\x00', max_size=60).map(str.encode))
 def test_no_bytes_do_more_than_be_refused(value: bytes) -> None:
     assert code_of(parse, value) in (None, *CODES)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"[" + b",".join([b"1"] * MAX_VALUES) + b",1]",
+        b"{" + b",".join(b'"k%d":1' % at for at in range(MAX_VALUES + 1)) + b"}",
+        b'{"a": {"b": [' + b",".join([b"[]"] * (MAX_VALUES + 1)) + b"]}}",
+    ],
+    ids=["list", "object", "within"],
+)
+def test_more_values_than_anybody_means_are_refused_before_they_are_read(value: bytes) -> None:
+    with pytest.raises(Undecodable) as refused:
+        parse(value)
+    assert refused.value.code == "too_many_values"
+
+
+def test_commas_within_texts_are_no_values() -> None:
+    spoken = {"text": 'she said: \\"well, well", ' * MAX_VALUES, "more": ["\\", ',"', "\\,"]}
+    assert parse(json.dumps(spoken).encode()) == spoken
+    assert parse(b"[" + b",".join([b"1"] * MAX_VALUES) + b"]") == [1] * MAX_VALUES
