@@ -80,8 +80,11 @@ class HealthMetrics(Collector):
             breakers.add_metric([model], STATE_VALUES[models.get(model, "closed")])
         yield breakers
         locks = GaugeMetricFamily(
-            "llm_provider_key_state", f"Whether this process asks models behind a provider's key: {_VALUES}.", labels=["provider"]
+            "llm_provider_key_state",
+            f"Whether this process asks models behind a provider's key, or the worst of them: {_VALUES}.",
+            labels=["provider"],
         )
         for provider in self._providers:
-            locks.add_metric([provider], STATE_VALUES[keys.get(provider, "closed")])
+            states = [state for name, state in keys.items() if name == provider or name.startswith(f"{provider}/")]
+            locks.add_metric([provider], max((STATE_VALUES[state] for state in states), default=STATE_VALUES["closed"]))
         yield locks

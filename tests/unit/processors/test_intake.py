@@ -94,7 +94,8 @@ async def test_a_name_of_a_node_or_of_a_word_is_no_name_for_the_context(name: st
 async def test_what_grows_when_it_is_written_out_is_measured_then():
     """A message of 945 kB on the wire whose numbers make it 1.02 MB when they are written again."""
     numbers = ",".join(["1e15"] * 19_000)
-    value = f'{{"text": "{"x" * 850_000}", "conversation_id": "c", "context": {{"numbers": [{numbers}]}}}}'.encode()
+    context = f'{{"words": "{"x" * 850_000}", "numbers": [{numbers}]}}'
+    value = f'{{"text": "hi", "conversation_id": "c", "context": {context}}}'.encode()
     intake = Intake(definitions("1.0.0"), Admission("desk"), clock_ms=lambda: NOW_MS)
     with pytest.raises(Undecodable, match="1,000,000 are accepted") as refusal:
         await intake.handle(Record("customer.messages", 0, 1, 0, None, value, ()), FakeStep())
