@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -148,6 +149,8 @@ class World:
         self._ties = count().__next__
         self._runnable: list[Process] = []
         self.processes: list[Process] = []
+        self._generators: list[Any] = []
+        """Asynchronous ones that were begun: they are ended with the world."""
         self.broker: Any = None
         """The one broker there is, once there is one."""
         self.trace: list[str] | None = None
@@ -210,11 +213,13 @@ class World:
 
     def run(self, until: Callable[[], bool], *, deadline: float) -> bool:
         """Whether the condition came to hold before the deadline (virtual seconds). It is asked whenever time moves."""
-        previous = asyncio._get_running_loop()
+        previous, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
         with _unlisted():
+            sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_close)
             try:
                 return self._run(until, deadline)
             finally:
+                sys.set_asyncgen_hooks(*hooks)
                 asyncio._set_running_loop(previous)
 
     def _run(self, until: Callable[[], bool], deadline: float) -> bool:
@@ -289,13 +294,28 @@ class World:
                     asyncio._set_running_loop(previous)
                 process.tasks.clear()
                 process.ready.clear()
+            for generator in self._generators:
+                _close(generator)
+            self._generators.clear()
             self._heap.clear()
 
 
-def _end(coro: Any) -> None:
+def _close(generator: Any) -> None:
+    """End an asynchronous generator, without what it would like to wait for."""
+    closing = generator.aclose()
     for _ in range(50):
-        with contextlib.suppress(BaseException):
-            coro.close()
+        try:
+            closing.send(None)
+        except BaseException:  # noqa: BLE001  it has ended, one way or the other
+            return
+
+
+def _end(coro: Any) -> None:
+    """Unlike `close` this lets what waits while it ends, in a `finally`, be ended there as well."""
+    for _ in range(50):
+        try:
+            coro.throw(GeneratorExit())
+        except BaseException:  # noqa: BLE001  it has ended, one way or the other
             return
 
 

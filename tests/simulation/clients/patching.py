@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -162,6 +163,11 @@ MADE = {
 }
 
 
+def _of_the_dead(left: Any) -> bool:
+    """A process that was killed runs nothing more, not even what a `finally` would like to wait for."""
+    return isinstance(left.exc_value, RuntimeError) and "ignored GeneratorExit" in str(left.exc_value)
+
+
 @contextmanager
 def simulated() -> Iterator[None]:
     """Inside, whatever in streams.runtime makes a Kafka client gets one of the broker of the world it runs in.
@@ -173,7 +179,7 @@ def simulated() -> Iterator[None]:
         return
     metered: tuple[Any, ...] = (agents.meter.MeteredModel, agents.meter.MeteredTools)
     before = [kind.__init__.__kwdefaults__ for kind in metered]
-    disabled = logging.root.manager.disable
+    disabled, unraisable = logging.root.manager.disable, sys.unraisablehook
     with ExitStack() as patches:
         patches.enter_context(quick_templates())
         for name, module in list(sys.modules.items()):
@@ -186,9 +192,12 @@ def simulated() -> Iterator[None]:
         for kind in metered:
             kind.__init__.__kwdefaults__ = {"clock": lambda: _process().world.now}
         logging.disable(logging.CRITICAL)
+        sys.unraisablehook = lambda left: None if _of_the_dead(left) else unraisable(left)
         try:
             yield
         finally:
+            gc.collect()
+            sys.unraisablehook = unraisable
             logging.disable(disabled)
             for kind, defaults in zip(metered, before, strict=True):
                 kind.__init__.__kwdefaults__ = defaults
