@@ -14,7 +14,7 @@ from agents.errors import Fatal, Retryable
 from agents.jsonable import NotJson, digest, plain, shown
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatRequest, ToolCall, ToolResult, Tools, Work
 from agents.sandbox import Answer, CallFailed, Finished, ProgramBroke, ProgramFailed, Sandbox, SandboxBroken
-from agents.simple import opening, with_customer_text
+from agents.simple import MAX_SHOWN, opening, with_customer_text
 from agents.stubs import Stubs
 from agents.tooluse import observation, use
 from schemas.workflow.delimiters import inert
@@ -82,7 +82,7 @@ class CodeAgent:
             step["observation"] = {"ok": False, "error": problem[:3000]}
             messages = (
                 *messages,
-                ChatMessage("assistant", reply.text or "(no answer)"),
+                ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"),
                 ChatMessage("user", inert(f"{problem}{done.reminder()}")),
             )
         if broken:

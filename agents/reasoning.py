@@ -9,7 +9,7 @@ from agents.answers import Unfit, read_answer
 from agents.errors import Fatal
 from agents.jsonable import digest, shown
 from agents.ports import AgentResult, ChatMessage, ChatModel, ChatReply, ChatRequest, Tools, Work
-from agents.simple import opening, with_customer_text
+from agents.simple import MAX_SHOWN, opening, with_customer_text
 from agents.tooluse import observation, use
 from schemas.workflow.delimiters import inert
 
@@ -59,7 +59,7 @@ class ReasoningAgent:
                 problem = str(unfit)
                 turns = max(turns, turn + 1)  # one more turn than allowed, to mend the answer
                 steps.append({"answer": reply.text[:2000], "problem": problem})
-                messages = (*messages, ChatMessage("assistant", reply.text or "(no answer)"), ChatMessage("user", problem))
+                messages = (*messages, ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"), ChatMessage("user", problem))
             else:
                 steps.append({"answer": answer})
                 return AgentResult(output=answer if work.output_schema is not None else {"response": answer}, steps=steps)

@@ -10,6 +10,8 @@ from agents.ports import AgentResult, ChatMessage, ChatModel, ChatRequest, Tools
 from schemas.workflow.delimiters import inert
 
 NOTHING_SAID = "(The customer's message is empty.)"
+MAX_SHOWN = 100_000
+"""Characters of its unfit answer that a model is shown again."""
 
 
 class SimpleAgent:
@@ -34,7 +36,7 @@ class SimpleAgent:
             except Unfit as unfit:
                 problem = str(unfit)
                 steps.append({"answer": reply.text[:2000], "problem": problem})
-                messages = (*messages, ChatMessage("assistant", reply.text or "(no answer)"), ChatMessage("user", problem))
+                messages = (*messages, ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"), ChatMessage("user", problem))
             else:
                 return AgentResult(output=output, steps=steps)
         raise Fatal(
