@@ -36,8 +36,7 @@ async def first_of(asks: Sequence[Callable[[], Awaitable[Any]]], patience_s: flo
                 return None
     finally:
         for each in asked:
-            each.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+            each.cancel()  # not waited for: whoever is closed in the midst of this may not wait any more
 
 
 def in_words(error: BaseException) -> str:
