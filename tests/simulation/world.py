@@ -303,11 +303,13 @@ class World:
 def _close(generator: Any) -> None:
     """End an asynchronous generator, without what it would like to wait for."""
     closing = generator.aclose()
-    for _ in range(50):
-        try:
-            closing.send(None)
-        except BaseException:  # noqa: BLE001  it has ended, one way or the other
-            return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it makes and does not get to wait for
+        for _ in range(50):
+            try:
+                closing.send(None)
+            except BaseException:  # noqa: BLE001  it has ended, one way or the other
+                return
 
 
 def _end(coro: Any) -> None:
