@@ -59,7 +59,11 @@ class ReasoningAgent:
                 problem = str(unfit)
                 turns = max(turns, turn + 1)  # one more turn than allowed, to mend the answer
                 steps.append({"answer": reply.text[:2000], "problem": problem})
-                messages = (*messages, ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"), ChatMessage("user", problem))
+                messages = (
+                    *messages,
+                    ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"),
+                    ChatMessage("user", problem),
+                )
             else:
                 steps.append({"answer": answer})
                 return AgentResult(output=answer if work.output_schema is not None else {"response": answer}, steps=steps)

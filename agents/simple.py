@@ -36,7 +36,11 @@ class SimpleAgent:
             except Unfit as unfit:
                 problem = str(unfit)
                 steps.append({"answer": reply.text[:2000], "problem": problem})
-                messages = (*messages, ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"), ChatMessage("user", problem))
+                messages = (
+                    *messages,
+                    ChatMessage("assistant", reply.text[:MAX_SHOWN] or "(no answer)"),
+                    ChatMessage("user", problem),
+                )
             else:
                 return AgentResult(output=output, steps=steps)
         raise Fatal(
