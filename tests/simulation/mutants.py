@@ -237,14 +237,12 @@ def a_request_waits_longer_than_a_process() -> Iterator[None]:
 MUTANTS: tuple[Mutant, ...] = (
     commit_before_the_outputs_are_durable,
     position_without_state,
-    states_read_before_fencing,
     restore_read_uncommitted,
     one_transactional_id_for_all,
     a_transactional_id_of_ones_own,
     forget_the_watermark,
     a_begun_record_is_done_when_it_is_durable,
     a_non_deterministic_id,
-    begin_without_holding_the_fence,
     act_before_the_intent_is_durable,
     a_standby_reads_uncommitted,
     a_completion_before_its_calls_are_durable,
@@ -253,6 +251,11 @@ MUTANTS: tuple[Mutant, ...] = (
     only_who_asked_is_told_of_leaders,
     a_request_waits_longer_than_a_process,
 )
+"""What drawn schedules notice. `states_read_before_fencing` and `begin_without_holding_the_fence` are not among them:
+
+positions are also noted among the states, so what is left that breaks is a matter of single requests and markers, which thousands
+of schedules may not come by. `test_openings.py` plays those moments.
+"""
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
         self.heard_at = self._loop.time()
         """When a broker last answered anything, on the loop's clock."""
         self._start_s = min(start_s, self._request_timeout_ms / 1000)
-        self._owed: set[Owed] = set()
+        self._owed: dict[Owed, None] = {}
         self._connecting: dict[tuple[Any, int], asyncio.Task[Any]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._seen: dict[Address, None] = {}
@@ -119,7 +119,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
         owed = Owed(
             node_id, connection, self._loop.time(), longest_s if isinstance(request, _LONG) else min(longest_s, REQUEST_S)
         )
-        self._owed.add(owed)
+        self._owed[owed] = None
         try:
             answer = await connection.send(request)
         except (TimeoutError, kafka_errors.KafkaConnectionError) as error:
@@ -129,7 +129,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
                 raise
             raise kafka_errors.RequestTimedOutError(f"broker {node_id} has not answered") from error
         finally:
-            self._owed.discard(owed)
+            self._owed.pop(owed, None)
         self.heard_at = self._loop.time()
         return answer
 
@@ -293,7 +293,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
         found = await self.ask_any(request)
         if found is None:  # none of those known answers: others may by now, under addresses that are known from before
             addresses = [(host, port) for host, port, _ in self.hosts]
-            found = await self._from_addresses([*addresses, *(self._seen.keys() - set(addresses))], request, {})
+            found = await self._from_addresses([*addresses, *(each for each in self._seen if each not in addresses)], request, {})
         if found is None:
             cluster_metadata.failed_update(None)
             return False

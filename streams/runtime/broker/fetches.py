@@ -85,7 +85,7 @@ class Fetches:
         for partition in sorted(partitions):
             self._consumer.seek(partition, 0)  # any position: while aiokafka looks for one it does not heed the pause
             self._consumer.pause(partition)
-        for partition in self._positions.keys() - set(partitions):
+        for partition in sorted(self._positions.keys() - set(partitions)):
             self._fetching.forget(partition, self)
             self._fetching.arrived.leave(partition)
             del self._positions[partition]

@@ -199,7 +199,7 @@ class Fetching:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        for reading in set(self._readings.values()):
+        for reading in dict.fromkeys(self._readings.values()):
             reading.fail(error)
 
     def _wanted(self, broker: int) -> tuple[dict[TopicPartition, int], float]:
@@ -272,7 +272,7 @@ class Fetching:
         The answer places them (`_place`), as any other does.
         """
         while True:
-            for topic in {partition.topic for partition in self._readings}:
+            for topic in dict.fromkeys(partition.topic for partition in self._readings):
                 self._client.add_topic(topic)
             await self._client.force_metadata_update()
             await asyncio.sleep(BACKOFF_S)
