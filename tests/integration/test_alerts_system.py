@@ -54,6 +54,8 @@ class Desk:
     sent: int = 0
 
     def reply(self, asked: Asked) -> bytes:
+        if asked.method == "GET":  # which models it has
+            return answer({"object": "list", "data": [{"id": name, "object": "model"} for name in ("house", "gpt-3.5-turbo")]})
         self.asked += 1
         return answer({"error": {"message": "out of order"}}, 500) if self.broken else answer(HELLO)
 
@@ -145,6 +147,7 @@ async def desk(kafka_bootstrap: str, database: str, unique: str) -> AsyncIterato
         "prompt_template": "{{ text }}",
         "config": {"model_profile": "fast"},
         "retry": {"max_attempts": 1},
+        "timeout_seconds": 20,  # less than a breaker is open, so that no call waits for it
     }
     definition = WorkflowDefinition.model_validate(
         {"name": unique, "version": "1.0.0", "workflow": {"nodes": [node], "edges": [{"from": "n", "to": "END"}]}}

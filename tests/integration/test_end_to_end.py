@@ -51,6 +51,7 @@ def system(kafka_bootstrap: str, database_url: str, tmp_path_factory: pytest.Tem
     running = start(
         tmp_path_factory.mktemp("system"), HIL_KAFKA_BOOTSTRAP=kafka_bootstrap, HIL_DATABASE_URL=url, HIL_PARTITIONS="4"
     )
+    running.addresses["database_url"] = url  # with its password, which `hil up` does not print
     yield running
     assert running.stop() == 0, running.log.read_text()[-4000:]
     asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -17,7 +17,8 @@ from schemas.events import AgentHealth, Alert
 from streams.ledger.fold import RowKey, Total, fold, row_of
 from streams.ledger.overseer import Overseer
 from streams.ledger.standing import Limits
-from streams.runtime import Fenced, Outgoing, Publisher, RuntimeFailed, Transactions
+from streams.runtime import Fenced, Outgoing, Publisher, Transactions
+from streams.runtime.model import Interrupted
 from tests.integration import ledger_world as world
 from tests.support.ledger_worker import renamed
 
@@ -85,7 +86,7 @@ async def test_rows_of_a_transaction_that_was_not_committed_are_not_restored(kaf
     dying = Transactions(kafka_bootstrap, f"{unique}.ledger-0", group=f"{unique}.ledger")
     await dying.open()
     dying._producer.commit_transaction = AsyncMock(side_effect=KafkaConnectionError("killed"))
-    with pytest.raises(RuntimeFailed):
+    with pytest.raises(Interrupted):
         await dying.commit([Outgoing(changelog, encode(key), encode(row), partition=0) for key, row in rows.items()], {})
     await world.send(kafka_bootstrap, unique, events[5:8])
     async with world.counting(kafka_bootstrap, unique):
