@@ -294,9 +294,8 @@ class World:
                     asyncio._set_running_loop(previous)
                 process.tasks.clear()
                 process.ready.clear()
-            for generator in self._generators:
-                _close(generator)
-            self._generators.clear()
+            while self._generators:  # taken out: who was not ended by this is by being forgotten, here and not after the warnings
+                _close(self._generators.pop())
             self._heap.clear()
 
 
