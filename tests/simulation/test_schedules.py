@@ -34,7 +34,7 @@ def test_a_seed_takes_the_same_way_in_every_process() -> None:
     program = (
         "from tests.simulation.plan import draw\n"
         "from tests.simulation.schedule import run\n"
-        "print([(found.steps, found.seconds) for found in (run(draw(seed)) for seed in (*range(12), 1617))])"
+        "print([(found.steps, found.seconds) for found in (run(draw(seed)) for seed in (*range(8), 1617, 5004, 5014, 5019))])"
     )
     ways = [
         subprocess.run(
@@ -44,7 +44,7 @@ def test_a_seed_takes_the_same_way_in_every_process() -> None:
             capture_output=True,
             text=True,
         ).stdout
-        for seed in ("0", "2")
+        for seed in ("1", "7")
     ]
     assert ways[0] == ways[1]
 

@@ -248,7 +248,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
 
     def _nodes(self) -> list[Any]:
         """Of all brokers, in no order but that those that answer are first."""
-        nodes = [broker.nodeId for broker in self.cluster.brokers()]
+        nodes = sorted(broker.nodeId for broker in self.cluster.brokers())
         random.shuffle(nodes)
         return sorted(nodes, key=self.is_out)
 
@@ -289,7 +289,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
         return await first_of([self._asks(node, request) for node in self._nodes()], HEDGE_S)
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        request = MetadataRequest(list(topics) if topics else None)
+        request = MetadataRequest(sorted(topics) if topics else None)
         found = await self.ask_any(request)
         if found is None:  # none of those known answers: others may by now, under addresses that are known from before
             addresses = [(host, port) for host, port, _ in self.hosts]
@@ -303,7 +303,7 @@ class PatientClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no ty
     def _learn(self, cluster: Any, metadata: Any) -> None:
         self.heard_at = self._loop.time()
         cluster.update_metadata(metadata)
-        self._seen.update(((broker.host, broker.port), None) for broker in cluster.brokers())
+        self._seen.update(((broker.host, broker.port), None) for broker in sorted(cluster.brokers()))
 
     def _asks(self, node: Any, request: Any) -> Callable[[], Awaitable[Any]]:
         async def ask() -> Any:
