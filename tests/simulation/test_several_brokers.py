@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from streams.runtime.broker import client
 from streams.runtime.broker.fetching import Fetching
 from streams.runtime.broker.producer import BatchProducer
 from streams.runtime.model import Outgoing
 from tests.simulation.broker.broker import Broker
 from tests.simulation.broker.cluster import Brokers
 from tests.simulation.clients.connection import bootstrap_of
-from tests.simulation.clients.patching import simulated
+from tests.simulation.clients.patching import AIOKAFKAS, simulated
 from tests.simulation.world import World
 
 DETECT_S, LAG_S = 3.0, 0.5
@@ -136,3 +137,12 @@ def test_a_leader_that_has_not_heard_of_it_refuses_and_so_does_the_old_one() -> 
         assert all(brokers.serves(brokers.nodes[brokers.leader(partition)], partition) for partition in PARTITIONS)
 
     play(work)
+
+
+def test_nothing_of_a_schedule_is_left_in_aiokafka() -> None:
+    """Inside, the runtime makes aiokafka's clients those of the simulation; whoever comes after would get them too."""
+    before = [module.AIOKafkaClient for module in AIOKAFKAS]
+    with simulated():
+        client.use_patient_clients()
+        assert all(module.AIOKafkaClient is not was for module, was in zip(AIOKAFKAS, before, strict=True))
+    assert [module.AIOKafkaClient for module in AIOKAFKAS] == before

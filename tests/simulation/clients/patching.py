@@ -13,7 +13,10 @@ from typing import Any
 from unittest import mock
 from weakref import WeakKeyDictionary
 
+import aiokafka.admin.client
 import aiokafka.client
+import aiokafka.consumer.consumer
+import aiokafka.producer.producer
 
 import agents.meter
 import streams.core.graph
@@ -152,6 +155,8 @@ BELOW: tuple[tuple[Any, str, Any], ...] = (
 """What the real clients stand on where there are several brokers."""
 
 
+AIOKAFKAS: tuple[Any, ...] = (aiokafka.consumer.consumer, aiokafka.producer.producer, aiokafka.admin.client)
+
 MADE = {
     "AIOKafkaProducer": _producer,
     "AIOKafkaConsumer": _consumer,
@@ -189,6 +194,8 @@ def simulated() -> Iterator[None]:
                         patches.enter_context(mock.patch.object(module, attribute, fake))
         for module, attribute, fake in BELOW:
             patches.enter_context(mock.patch.object(module, attribute, fake))
+        for module in AIOKAFKAS:  # as they are, and again afterwards: inside, `use_patient_clients` gives them ours
+            patches.enter_context(mock.patch.object(module, "AIOKafkaClient", module.AIOKafkaClient))
         for kind in metered:
             kind.__init__.__kwdefaults__ = {"clock": lambda: _process().world.now}
         logging.disable(logging.CRITICAL)
